@@ -9,7 +9,7 @@ neither RDKit nor soundfile.
 Layout::
 
     cache/
-      index.json            {"schema": 1, "kind": "molecules", "info": {...}, "fields": {...}, "shards": [...]}
+      index.json            {"schema": 1, "kind": "molecules", "info": {...}, "fields": {...}, ...}
       shard-00000.safetensors
       records-00000.jsonl   one line of facts a record
 """
@@ -83,7 +83,7 @@ class CacheWriter:
         """Append one record.
 
         Args:
-            arrays: field name → array ``(n, ...)``; the same fields, trailing shapes and dtypes in every record.
+            arrays: field name → array ``(n, ...)``; fields, trailing shapes and dtypes agree between records.
             facts: small JSON-able dict (``name``, ``split``, …).
 
         Raises:
@@ -142,7 +142,9 @@ class Cache:
         except FileNotFoundError:
             raise CacheError(f"{self.path}: no prepared cache here; run 'scoregen prepare' first") from None
         except json.JSONDecodeError as error:
-            raise CacheError(f"{self.path}/index.json is not JSON ({error}); prepare the cache again") from None
+            raise CacheError(
+                f"{self.path}/index.json is not JSON ({error}); prepare the cache again"
+            ) from None
         if index.get("schema") != SCHEMA:
             raise CacheError(f"{self.path}: cache schema {index.get('schema')}, this version reads {SCHEMA}")
         if kind is not None and index["kind"] != kind:
