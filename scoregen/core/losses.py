@@ -54,7 +54,7 @@ Weight = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class EDMWeight:
-    """``1/c_out²``: every noise level contributes about equally at the start (Karras et al. 2022, app. B.6)."""
+    """``1/c_out²``: levels contribute about equally at the start (Karras et al. 2022, app. B.6)."""
 
     sigma_data: float = 1.0
 

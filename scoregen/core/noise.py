@@ -84,7 +84,7 @@ class Noise:
         return rows.reshape(like.shape).to(like.dtype)
 
     def normal(self, space: Space, step: int, stage: int = 0) -> Tensor:
-        """Shaped noise ``n ∼ N(0, Σ)`` of ``space``: keyed, coloured, projected. Arguments as :meth:`white`."""
+        """Shaped noise ``n ∼ N(0, Σ)`` of ``space``: keyed, coloured, projected; see :meth:`white`."""
         return space.color(self.white(space, step, stage))
 
     def uniform(self, step: int, stage: int = 0) -> Tensor:

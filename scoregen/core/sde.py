@@ -252,7 +252,7 @@ class Grid:
         times: decreasing times, ``(K+1,)``.
 
     Raises:
-        ValueError: fewer than two times, times not finite, not strictly decreasing, or outside ``[0, t_max]``.
+        ValueError: fewer than two times, or times not finite, not strictly decreasing, outside [0, t_max].
     """
 
     sde: SDE
