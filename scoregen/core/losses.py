@@ -48,6 +48,20 @@ class UniformTimes:
         return sde.t_min + uniform * (sde.t_max - sde.t_min)
 
 
+@dataclass(frozen=True)
+class Stratified:
+    """One uniform from each of B equal strata instead of B free ones: the same law, less variance.
+
+    Sample ``i`` of a batch draws from stratum ``i``, so batches must come in random order.
+    """
+
+    times: TimeSampler
+
+    def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
+        ranks = torch.arange(len(uniform), dtype=uniform.dtype, device=uniform.device)
+        return self.times((ranks + uniform) / len(uniform), sde)
+
+
 Weight = Callable[[Tensor, Tensor], Tensor]
 """``weight(alpha, sigma)``: float64 ``(B,)`` each to ``(B,)``."""
 

@@ -154,8 +154,9 @@ class RaggedSpace:
     longest: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.index.ndim != 1 or bool((self.index.diff() < 0).any()):
-            raise ValueError("the sample index must be one-dimensional and non-decreasing")
+        # Prepending 0 also catches a negative first entry.
+        if self.index.ndim != 1 or bool((self.index.diff(prepend=self.index.new_zeros(1)) < 0).any()):
+            raise ValueError("the sample index must be one-dimensional, non-negative and non-decreasing")
         counts = torch.bincount(self.index, minlength=self.size)
         if len(counts) != self.size or bool((counts == 0).any()):
             raise ValueError(f"every one of the {self.size} samples needs at least one element")
