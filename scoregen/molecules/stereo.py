@@ -13,7 +13,7 @@ from scoregen.molecules.features import chiral_rows, cistrans_rows
 from scoregen.molecules.vocabulary import CIS
 
 FLAT = 0.1
-"""Triple product of unit vectors below which a centre counts as flat (a perfect tetrahedron has 0.77)."""
+"""Signed volume below which a centre counts as flat (a perfect tetrahedron has 0.77)."""
 
 TWISTED = 0.3
 """|cos| of a dihedral below which a double bond counts as neither cis nor trans."""
@@ -35,7 +35,12 @@ def list_stereo(mol: Mol) -> StereoCount:
 
 
 def signed_volumes(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Triple products of the unit vectors from each centre to ``a, b, c``; positive = as stated.
+    """Handedness of each centre from the unit vectors to its neighbours; positive = as stated.
+
+    With three neighbours it is their triple product. With four it is the mean over the four triples that
+    leave one neighbour out (signs permuted accordingly), which is a quarter of the volume product of the
+    tetrahedron the neighbours span: in strained cages (bicyclobutanes, propellanes) a single triple may be
+    flat while the tetrahedron is not.
 
     Args:
         rows: ``(C, 5)`` from :func:`~scoregen.molecules.features.chiral_rows`.
@@ -44,9 +49,12 @@ def signed_volumes(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
     Returns:
         ``(C,)``, between −1 and 1.
     """
-    arms = positions[rows[:, 1:4]] - positions[rows[:, :1]]
+    rows = rows.astype(np.int64)
+    arms = positions[rows[:, 1:]] - positions[rows[:, :1]]
     arms = arms / np.maximum(np.linalg.norm(arms, axis=-1, keepdims=True), 1e-6)
-    return np.asarray(np.einsum("ci,ci->c", arms[:, 0], np.cross(arms[:, 1], arms[:, 2])))
+    a, b, c, d = arms.transpose(1, 0, 2)
+    three, four = _triple(a, b, c), _triple(a - d, b - d, c - d) / 4
+    return np.where(rows[:, 4] < 0, three, four)
 
 
 def dihedral_cosines(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -125,6 +133,10 @@ def with_positions(mol: Mol, positions: np.ndarray) -> Mol:
         conformer.SetAtomPosition(i, Point3D(x, y, z))
     copy.AddConformer(conformer, assignId=False)
     return copy
+
+
+def _triple(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ci,ci->c", a, np.cross(b, c)))
 
 
 def _rows(rows: np.ndarray) -> set[tuple[int, ...]]:
