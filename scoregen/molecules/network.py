@@ -10,6 +10,8 @@ bond. Without stated stereo the network commutes with reflections as well.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from e3nn.math import soft_one_hot_linspace
 from pydantic import Field
@@ -92,7 +94,8 @@ class EquivariantTransformer(nn.Module):
             hint = None
         gain = self.gain(level)[:, None]
         result = gain[..., :1] * (places - origin) / self.scale + gain[..., 1:] * self.out(bounded(v))[..., 0]
-        return result[mask]
+        vectors: Tensor = result[mask]
+        return vectors
 
 
 class Layer(nn.Module):
@@ -118,15 +121,14 @@ class Layer(nn.Module):
         )
         self.volume = nn.Linear(1, width, bias=False)
         self.mix = nn.Linear(vectors, 2 * vectors, bias=False)
-        self.ffn = nn.Sequential(
-            nn.Linear(width + 2 * vectors, 2 * width), nn.SiLU(), nn.Linear(2 * width, width + 2 * vectors)
-        )
+        last = nn.Linear(2 * width, width + 2 * vectors)
+        self.ffn = nn.Sequential(nn.Linear(width + 2 * vectors, 2 * width), nn.SiLU(), last)
         self.move = nn.Linear(vectors, 1, bias=False)
         nn.init.normal_(self.code.weight, std=0.3)
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
         nn.init.normal_(self.move.weight, std=0.02)
-        nn.init.normal_(self.ffn[-1].weight, std=0.02)
+        nn.init.normal_(last.weight, std=0.02)
 
     def forward(
         self,
@@ -216,8 +218,11 @@ def bounded(v: Tensor) -> Tensor:
 
 def radial_basis(distance: Tensor, count: int) -> Tensor:
     """Gaussians evenly spaced in ``log(1 + r)``, so resolution is finest at bond lengths: ``(..., count)``."""
-    end = torch.log1p(torch.tensor(MAX_DISTANCE)).item()
-    return soft_one_hot_linspace(torch.log1p(distance), 0.0, end, count, basis="gaussian", cutoff=False)
+    end = math.log1p(MAX_DISTANCE)
+    basis: Tensor = soft_one_hot_linspace(
+        torch.log1p(distance), 0.0, end, count, basis="gaussian", cutoff=False
+    )
+    return basis
 
 
 def longest_scale(mask: Tensor) -> Tensor:
