@@ -130,7 +130,13 @@ class MelSpec:
         flat = wave.reshape(-1, 1, wave.shape[-1])
         flat = torch.nn.functional.pad(flat, (pad, pad), mode="reflect")[:, 0]
         spectrum = torch.stft(
-            flat, self.n_fft, self.hop, self.win_length, _window(self).to(flat), center=False, return_complex=True
+            flat,
+            self.n_fft,
+            self.hop,
+            self.win_length,
+            _window(self).to(flat),
+            center=False,
+            return_complex=True,
         )
         power = spectrum.real.square() + spectrum.imag.square()
         if self.window_norm:
@@ -193,6 +199,24 @@ class MelSpec:
             )
         if self.log == "ln" and low >= 0:
             raise InputError(f"{source}: no negative value, so not in natural logarithms; {remedy}")
+
+
+def aligned(spec: MelSpec, mel: Tensor, frames: int | None = None) -> Tensor:
+    """Frames centred in the middle of hop-sized blocks, as the vocoder wants them.
+
+    Uncentred conventions are so already; frames centred on multiples of the hop are averaged in pairs.
+
+    Args:
+        spec: the convention.
+        mel: ``(..., n_mels, F)``.
+        frames: how many to return, ``F`` when omitted; the last one is repeated when one is missing.
+    """
+    frames = mel.shape[-1] if frames is None else frames
+    if spec.centre:
+        mel = torch.cat(((mel[..., :-1] + mel[..., 1:]) / 2, mel[..., -1:]), dim=-1)
+    if mel.shape[-1] < frames:
+        mel = torch.cat((mel, mel[..., -1:].expand(*mel.shape[:-1], frames - mel.shape[-1])), dim=-1)
+    return mel[..., :frames]
 
 
 def _spec(name: str, rate: int, mels: int, top: float, **changes: Any) -> MelSpec:

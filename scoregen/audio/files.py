@@ -1,0 +1,182 @@
+"""Sound and mel files: soundfile in and out, soxr between sample rates, numpy and torch for mels.
+
+Only ``prepare`` and inference import this module; training reads prepared caches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from scoregen.errors import InputError
+from scoregen.files import atomic_path
+
+from .mel import MelSpec
+
+SOUND = (".wav", ".flac", ".ogg")
+MELS = (".npy", ".pt")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A mono waveform.
+
+    Attributes:
+        wave: float32 ``(T,)``.
+        sample_rate: Hz.
+        notices: what was done to it that the user may want to know (mixed down, …).
+    """
+
+    wave: np.ndarray
+    sample_rate: int
+    notices: tuple[str, ...] = ()
+
+
+def read_clip(path: str | os.PathLike[str]) -> Clip:
+    """Read a sound file as mono float32.
+
+    Raises:
+        InputError: missing, not a sound file, empty, or with NaN or infinite samples.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        data, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
+        reason = str(error).split(": ", 1)[-1].rstrip(".")
+        raise InputError(f"{path}: not readable as sound ({reason}); give a WAV, FLAC or OGG file") from None
+    notices: tuple[str, ...] = ()
+    if data.shape[1] > 1:
+        notices = (f"{path.name}: {data.shape[1]} channels mixed down to one",)
+    return Clip(check_wave(data.mean(axis=1), str(path)), int(rate), notices)
+
+
+def check_wave(wave: Any, source: str = "waveform") -> np.ndarray:
+    """A waveform as finite float32 ``(T,)``; integer samples are scaled to [-1, 1].
+
+    Raises:
+        InputError: not one-dimensional, empty, or with NaN or infinite samples.
+    """
+    if isinstance(wave, Tensor):
+        wave = wave.detach().cpu().numpy()
+    wave = np.asarray(wave)
+    if wave.ndim != 1:
+        raise InputError(f"{source}: shape {wave.shape}; need one channel, shape (samples,)")
+    if len(wave) == 0:
+        raise InputError(f"{source}: no samples (length 0)")
+    if np.issubdtype(wave.dtype, np.integer):
+        wave = wave / float(np.iinfo(wave.dtype).max + 1)
+    wave = wave.astype(np.float32)
+    if not np.isfinite(wave).all():
+        raise InputError(f"{source}: holds NaN or infinite samples")
+    return wave
+
+
+def resample(wave: np.ndarray, source_rate: float, target_rate: float) -> np.ndarray:
+    """Resample with soxr (high quality); float32 in and out.
+
+    Raises:
+        InputError: a rate is not positive.
+    """
+    if source_rate <= 0 or target_rate <= 0:
+        raise InputError(f"sample rate must be positive, got {source_rate} and {target_rate}")
+    if source_rate == target_rate:
+        return wave.astype(np.float32)
+    return np.asarray(soxr.resample(wave, source_rate, target_rate), dtype=np.float32)
+
+
+def fit(wave: np.ndarray, samples: int) -> np.ndarray:
+    """Cut or zero-pad the end so that the length is exactly ``samples``."""
+    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
+
+
+def write_clip(path: str | os.PathLike[str], wave: np.ndarray, sample_rate: int) -> None:
+    """Write 16-bit WAV or FLAC, or OGG Vorbis, whole or not at all. Samples beyond full scale are clipped.
+
+    Raises:
+        InputError: the suffix is not one of .wav, .flac, .ogg, or the format refuses the rate.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in SOUND:
+        raise InputError(f"{path}: cannot write '{path.suffix}'; use one of {', '.join(SOUND)}")
+    subtype = "VORBIS" if kind == ".ogg" else "PCM_16"
+    with atomic_path(path) as temporary:
+        try:
+            soundfile.write(
+                temporary, np.clip(wave, -1.0, 1.0), sample_rate, subtype=subtype, format=kind[1:].upper()
+            )
+        except (soundfile.SoundFileError, ValueError) as error:
+            raise InputError(f"{path}: cannot write {sample_rate} Hz {kind[1:]} ({error})") from None
+
+
+def read_mel(path: str | os.PathLike[str], spec: MelSpec) -> Tensor:
+    """Read a log-mel ``(n_mels, F)`` of the convention ``spec``.
+
+    ``.npy`` holds the array; ``.pt`` holds a tensor or a dict ``{"mel": tensor, "spec": dict}`` whose spec
+    must equal ``spec``. A leading axis of 1 is dropped. Nothing is unpickled.
+
+    Raises:
+        InputError: unreadable, of another shape, or of another convention.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix.lower() == ".npy":
+            loaded: Any = torch.from_numpy(np.load(path, allow_pickle=False))
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # numpy and torch raise many kinds on damaged files
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not readable as a mel array ({reason})") from None
+    if isinstance(loaded, dict):
+        if "mel" not in loaded:
+            raise InputError(f"{path}: a dict without the key 'mel'")
+        stated = loaded.get("spec")
+        if isinstance(stated, str):
+            stated = MelSpec.preset(stated).to_dict()
+        if stated is not None and dict(stated) != spec.to_dict():
+            name = dict(stated).get("name", "another convention")
+            raise InputError(f"{path}: states the mel convention '{name}', the model needs '{spec.name}'")
+        loaded = loaded["mel"]
+    if not isinstance(loaded, Tensor) or not loaded.is_floating_point():
+        raise InputError(f"{path}: not an array of floating-point numbers")
+    mel = loaded.to(torch.float32)
+    if mel.ndim == 3 and mel.shape[0] == 1:
+        mel = mel[0]
+    if mel.ndim != 2:
+        raise InputError(f"{path}: shape {tuple(mel.shape)}; need ({spec.n_mels}, frames)")
+    spec.check(mel, str(path))
+    return mel
+
+
+def find_inputs(sources: Iterable[str | os.PathLike[str]], suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
+    """Files to work on, each with its path relative to the source it was found in.
+
+    A file stands for itself, whatever its suffix; a folder for all files in it, at any depth, with one of
+    ``suffixes``, sorted by name.
+
+    Raises:
+        InputError: a folder holds no such file.
+    """
+    found: list[tuple[Path, Path]] = []
+    for source in map(Path, sources):
+        if not source.is_dir():
+            found.append((source, Path(source.name)))
+            continue
+        inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        if not inside:
+            raise InputError(f"{source}: no file with suffix {', '.join(suffixes)} in this folder")
+        found.extend((p, p.relative_to(source)) for p in inside)
+    return found
