@@ -44,7 +44,7 @@ class Settings:
             denoises it; ``"auto"`` is ``"etkdg"`` where RDKit embeds the molecule and ``"noise"`` elsewhere.
         sigma: noise level of the ETKDG start, Å in the harmonic metric.
         relax: ``"none"``, ``"mmff"`` or ``"gfn2"``: relaxation after drawing.
-        prune: drop a conformer nearer than this to an earlier one (Å, symmetric heavy-atom RMSD); 0 keeps all.
+        prune: drop a conformer nearer than this to an earlier one (Å, symmetric heavy-atom RMSD).
         energy_window: drop conformers this far (kcal/mol) above the lowest; None keeps all.
         tries: draws of each conformer before it is given up.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from rdkit import rdBase
 from rdkit.Chem import Mol, rdDistGeom
@@ -20,11 +22,10 @@ def embed(mol: Mol, n: int, seed: int, *, attempts: int = 30) -> list[np.ndarray
     """
     if mol.GetNumAtoms() == 1:
         return [np.zeros((1, 3))] * n
-    parameters = rdDistGeom.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed % _SEED_LIMIT
     parameters.maxIterations = attempts
     parameters.numThreads = 1
-    parameters.clearConfs = True
     work = Mol(mol)
     with rdBase.BlockLogs():
         try:

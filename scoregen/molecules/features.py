@@ -28,6 +28,7 @@ _ELEMENT = {number: i for i, number in enumerate(ATOMIC_NUMBERS)}
 _HYBRIDISATION = {
     getattr(Chem.HybridizationType, name): i for i, name in enumerate(HYBRIDISATIONS) if name != "OTHER"
 }
+_HYDROGEN = HYBRIDISATIONS.index("S")
 _BOND_TYPE = {
     Chem.BondType.SINGLE: BOND_SINGLE,
     Chem.BondType.DOUBLE: BOND_DOUBLE,
@@ -147,7 +148,8 @@ def _atom_row(atom: Atom, ring: int, hydrogens: int) -> tuple[int, ...]:
         _ELEMENT[atom.GetAtomicNum()],
         min(max(atom.GetFormalCharge() + 3, 0), 6),
         min(atom.GetDegree(), 6),
-        _HYBRIDISATION.get(atom.GetHybridization(), 0),
+        # RDKit leaves it open on hydrogens that AddHs made: a hydrogen is S wherever it came from.
+        _HYDROGEN if atom.GetAtomicNum() == 1 else _HYBRIDISATION.get(atom.GetHybridization(), 0),
         int(atom.GetIsAromatic()),
         0 if ring == 0 else min(ring - 2, 7),
         min(hydrogens, 4),

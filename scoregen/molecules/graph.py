@@ -26,7 +26,7 @@ PAIR_TRANS = NUM_BOND_TYPES + 1
 NUM_PAIR_TYPES = NUM_BOND_TYPES + 2
 
 
-class MoleculeData(Data):
+class MoleculeData(Data):  # type: ignore[misc]
     """One molecule; atom indices shift by the number of atoms when molecules are batched."""
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -130,7 +130,8 @@ class Graphs:
     def to(self, device: torch.device | str) -> Graphs:
         """The batch on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Graphs(**{k: v if v is None else v.to(device) for k, v in values.items()})
+        moved: dict[str, Any] = {k: v if v is None else v.to(device) for k, v in values.items()}
+        return Graphs(**moved)
 
 
 def collate(molecules: Sequence[MoleculeData]) -> Graphs:

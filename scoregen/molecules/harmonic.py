@@ -21,7 +21,7 @@ def harmonic_factors(bonds: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray,
         n: number of atoms.
 
     Returns:
-        ``A = L^{−½}`` on the complement of the mean, float32 ``(n, n)``; its pseudo-inverse ``L^{½}``, float32
+        ``A = L^{−½}`` on the complement of the mean and its pseudo-inverse ``L^{½}``, both float32
         ``(n, n)``; and ``log det⁺ L⁺``.
 
     Raises:

@@ -2,9 +2,9 @@ r"""An SO(3)-equivariant transformer on molecular graphs.
 
 Dense attention within a molecule, with scalar features ``h`` and vector features ``v`` (l ≤ 1). Each layer
 sees the distances of its own, refined positions (as in EGNN, Satorras et al. 2021; scalar–vector mixing as in
-PaiNN, Schütt et al. 2021). Handedness enters through triple products at the stated stereocentres: a centre
-whose neighbours ``a, b, c`` must have positive signed volume pushes ``a`` along ``(r_b − r) × (r_c − r)``, which
-changes sign under reflection together with the label. E/Z enters as pair types between the ends of a double
+PaiNN, Schütt et al. 2021). Handedness enters through triple products at the stated stereocentres: a
+centre whose neighbours ``a, b, c`` must have positive signed volume pushes ``a`` along ``(r_b − r) × (r_c − r)``,
+which changes sign under reflection together with the label. E/Z enters as pair types between the ends of a double
 bond. Without stated stereo the network commutes with reflections as well.
 """
 
@@ -16,7 +16,6 @@ import torch
 from e3nn.math import soft_one_hot_linspace
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scoregen.core.space import Space
 from scoregen.training.config import Strict
@@ -53,6 +52,7 @@ class EquivariantTransformer(nn.Module):
         width = config.width
         self.atom = nn.ModuleList(nn.Embedding(count, width) for count in NUM_CATEGORIES.values())
         self.level = nn.Sequential(nn.Linear(2 * 32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.frequency: Tensor
         self.register_buffer("frequency", torch.logspace(-1, 1.5, 32), persistent=False)
         self.start = nn.Linear(2, config.vectors, bias=False)
         self.estimate = nn.Linear(config.radial, config.pair, bias=False) if config.self_condition else None
@@ -152,7 +152,7 @@ class Layer(nn.Module):
         u = u + left[:, :, None] + right[:, None]
         if hint is not None:
             u = u + hint
-        logits, edges = self.pair(F.silu(u)).split((self.heads, v.shape[-1]), -1)
+        logits, edges = self.pair(nn.functional.silu(u)).split((self.heads, v.shape[-1]), -1)
 
         q, k, value = self.qkv(a).reshape(size, longest, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + logits.permute(0, 3, 1, 2) + bias).softmax(
@@ -188,7 +188,8 @@ class Layer(nn.Module):
         around = flat[triples[:, 1:]] - flat[centre][:, None]
         normal = torch.linalg.cross(around.roll(-1, 1), around.roll(-2, 1))
         normal = normal / (normal.square().sum(-1, keepdim=True) + 1).sqrt()
-        volume = (around[:, 0] * normal[:, 0]).sum(-1, keepdim=True).tanh()
+        arms = around / (around.square().sum(-1, keepdim=True) + 1).sqrt()
+        volume = torch.linalg.det(arms)[:, None]
         ends = triples[:, 1:].reshape(-1)
         feature = torch.cat(
             (
@@ -205,7 +206,7 @@ class Layer(nn.Module):
 
 
 def pairwise(places: Tensor) -> tuple[Tensor, Tensor]:
-    """Directions ``(B, N, N, 3)`` (from i to j, soft near 0, at most length 1) and distances ``(B, N, N)``."""
+    """Directions ``(B, N, N, 3)`` (i to j, soft near 0, length below 1) and distances ``(B, N, N)``."""
     offset = places[:, None] - places[:, :, None]
     distance = (offset.square().sum(-1) + 1e-8).sqrt()
     return offset / (distance + 1)[..., None], distance
@@ -217,7 +218,7 @@ def bounded(v: Tensor) -> Tensor:
 
 
 def radial_basis(distance: Tensor, count: int) -> Tensor:
-    """Gaussians evenly spaced in ``log(1 + r)``, so resolution is finest at bond lengths: ``(..., count)``."""
+    """Gaussians evenly spaced in ``log(1 + r)``, so finest at bond lengths: ``(..., count)``."""
     end = math.log1p(MAX_DISTANCE)
     basis: Tensor = soft_one_hot_linspace(
         torch.log1p(distance), 0.0, end, count, basis="gaussian", cutoff=False

@@ -40,7 +40,9 @@ class ConformerDataConfig(Strict):
     """The ``data:`` section: which records, how many at once, which noise levels."""
 
     cache: Path
-    sources: dict[str, float] = Field({}, description="relative share of each source; all equal by records if empty")
+    sources: dict[str, float] = Field(
+        {}, description="relative share of each source; all equal by records if empty"
+    )
     pairs: int = Field(16_000, ge=100, description="batch size in atom pairs, Σ N²")
     hide_stereo: float = Field(0.1, ge=0, le=1, description="chance to hide the stated stereo of a molecule")
     log_sigma_mean: float = -1.0
@@ -97,7 +99,9 @@ class ConformerTask:
             records = self.cache.select(source=name, split="train")
             if not len(records):
                 known = sorted({facts["source"] for facts in self.cache.facts})
-                raise InputError(f"data.sources: no training record of '{name}' in {data.cache}; it has {known}")
+                raise InputError(
+                    f"data.sources: no training record of '{name}' in {data.cache}; it has {known}"
+                )
             self.pools.append(Pool(records, sizes))
             held_out = self.cache.select(source=name, split="dev")
             self.dev_pools.append(Pool(held_out, sizes) if len(held_out) else None)
