@@ -139,7 +139,7 @@ def etkdg(smiles: str, n: int, *, seed: int, relax: bool) -> tuple[Mol, np.ndarr
     """RDKit ETKDGv3, optionally followed by MMFF94s minimisation, on one thread."""
     mol = standardise(smiles)
     settings = AllChem.ETKDGv3()
-    settings.randomSeed = seed + 1  # RDKit's seed 0 makes n copies of one conformer
+    settings.randomSeed = (0xF00D + seed) % 2**31  # not 0: RDKit then makes n copies of one conformer
     settings.numThreads = 1
     AllChem.EmbedMultipleConfs(mol, n, settings)
     shown = Mol(mol)  # MMFF rewrites the aromaticity of the molecule it works on: give it a copy
