@@ -76,14 +76,16 @@ class Pool:
         self.records, self.sizes = records[order], sizes[records][order]
 
     def batch(self, rng: np.random.Generator, pairs: int) -> np.ndarray:
-        """Record numbers of molecules of like size with about ``pairs`` atom pairs in all."""
+        """Record numbers of molecules of like size, at most ``pairs`` atom pairs when padded (or one)."""
         pivot = int(rng.integers(len(self.records)))
         count = max(1, pairs // int(self.sizes[pivot]) ** 2)
         # A window a few times the batch keeps sizes close and batches varied.
         half = min(len(self.records), 4 * count) // 2 + 1
         low = max(0, min(pivot - half, len(self.records) - 2 * half))
-        window = self.records[low : low + 2 * half]
-        return rng.choice(window, min(count, len(window)), replace=False)
+        window = np.arange(low, min(low + 2 * half, len(self.records)))
+        chosen = rng.choice(window, min(count, len(window)), replace=False)
+        fitting = max(1, pairs // int(self.sizes[chosen].max()) ** 2)
+        return self.records[chosen[:fitting]]
 
 
 class ConformerTask:
@@ -93,12 +95,12 @@ class ConformerTask:
         self.model, self.data, self.seed = model, data, seed
         self.cache = Cache(data.cache, "molecules")
         sizes = self.cache.lengths("z")
-        names = list(data.sources) or sorted({facts["source"] for facts in self.cache.facts})
+        known = sorted({facts["source"] for facts in self.cache.facts if facts["split"] == "train"})
+        names = list(data.sources) or known
         self.pools, self.dev_pools, shares = [], [], []
         for name in names:
             records = self.cache.select(source=name, split="train")
             if not len(records):
-                known = sorted({facts["source"] for facts in self.cache.facts})
                 raise InputError(
                     f"data.sources: no training record of '{name}' in {data.cache}; it has {known}"
                 )

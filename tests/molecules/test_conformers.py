@@ -1,0 +1,132 @@
+"""Generation end to end with the shipped model: stereo, determinism, settings, files."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from rdkit import Chem
+
+from scoregen.errors import InputError
+from scoregen.molecules.chem import canonical_smiles, standardise
+from scoregen.molecules.conformers import ConformerGenerator, Settings, distinct
+from scoregen.molecules.pipeline import run_conformers
+from scoregen.molecules.sampler import buckets, sample_key
+from scoregen.molecules.stereo import geometry_ok, stereo_matches
+from tests.molecules.helpers import small_model, with_geometry
+
+DRUGS = ["CC(=O)Oc1ccccc1C(=O)O", "C[C@H](N)C(=O)O", "C/C=C/C(=O)O"]
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return ConformerGenerator.from_pretrained("conformer-small")
+
+
+def positions_of(mols):
+    return np.stack([mol.GetConformer().GetPositions() for mol in mols])
+
+
+@pytest.mark.parametrize("init", ["auto", "noise"])
+def test_generated_molecules_have_the_stated_stereo_and_sound_geometry(generator, init):
+    for smiles in DRUGS:
+        mols = generator.generate(smiles, n=2, seed=1, init=init)
+        assert len(mols) == 2
+        for mol in mols:
+            reference = standardise(smiles)
+            positions = mol.GetConformer().GetPositions()
+            assert canonical_smiles(mol) == canonical_smiles(reference)
+            assert stereo_matches(reference, positions) and geometry_ok(reference, positions)
+
+
+def test_same_seed_same_conformers_alone_or_among_others(generator):
+    alone = positions_of(generator.generate(DRUGS[1], n=3, seed=5))
+    again = positions_of(generator.generate(DRUGS[1], n=3, seed=5))
+    other = positions_of(generator.generate(DRUGS[1], n=3, seed=6))
+    np.testing.assert_array_equal(alone, again)
+    assert np.abs(alone - other).max() > 0.05
+    together = generator.ensembles([standardise(s) for s in DRUGS], Settings(n=3, seed=5))[1]
+    np.testing.assert_allclose(np.stack(together.positions), alone, atol=2e-3)
+
+
+def test_a_broken_model_gives_a_report_and_no_wrong_record(tmp_path):
+    """An untrained network cannot pass the checks; the input is reported and nothing false is written."""
+    broken = ConformerGenerator(small_model(), "random")
+    ensemble = broken.ensembles([standardise(DRUGS[1])], Settings(n=2, init="noise", tries=2, steps=2))[0]
+    assert ensemble.positions == [] and ensemble.missing == 2
+    assert "2 of 2 conformers failed" in (ensemble.problem or "")
+    with pytest.raises(InputError, match="failed the stereo"):
+        broken.generate(DRUGS[1], n=2, init="noise", tries=2, steps=2)
+
+
+def test_relaxation_lowers_the_energy_and_the_window_cuts(generator):
+    mol = standardise("CCCCO")
+    raw = generator.ensembles([mol], Settings(n=4, seed=2, energy_window=1e6))[0]
+    relaxed = generator.ensembles([mol], Settings(n=4, seed=2, relax="mmff"))[0]
+    assert len(raw.energies) == len(relaxed.energies) == 4
+    assert all(after <= before + 1e-6 for before, after in zip(raw.energies, relaxed.energies, strict=True))
+    narrow = generator.ensembles([mol], Settings(n=4, seed=2, relax="mmff", energy_window=1e-6))[0]
+    assert narrow.energies == [min(relaxed.energies)]
+
+
+def test_pruning_keeps_distinct_geometries():
+    mol, positions = with_geometry("CCCCO")
+    _, other = with_geometry("CCCCO", seed=11)
+    turned = positions @ np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    assert distinct(mol, [positions, turned, other], 0.05)[:2] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"n": 0}, {"steps": 0}, {"init": "magic"}, {"relax": "dft"}, {"prune": -1}, {"energy_window": 0}],
+)
+def test_settings_out_of_range_are_named(wrong):
+    with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
+        Settings(**wrong)
+
+
+def test_job_writes_good_records_and_reports_bad_inputs(generator, tmp_path):
+    out, errors = tmp_path / "out.sdf", tmp_path / "err.csv"
+    inputs = [DRUGS[0], "not_a_smiles", DRUGS[1], "[Na+].[Cl-]", DRUGS[2]]
+    seen = []
+    summary = run_conformers(
+        inputs, out, generator, Settings(n=2), errors=errors, on_failure=lambda *failure: seen.append(failure)
+    )
+    records = list(Chem.SDMolSupplier(str(out), removeHs=False))
+    assert summary.records == len(records) == 6 and summary.inputs == 5
+    assert [r.GetProp("_Name") for r in records] == [s for s in DRUGS for _ in range(2)]
+    for record in records:
+        assert record.GetProp("stereo_ok") == "true"
+        assert {"smiles", "conformer", "seed", "model"} <= set(record.GetPropNames())
+        Chem.AssignStereochemistryFrom3D(record)
+        assert canonical_smiles(record) == record.GetProp("smiles")
+    rows = list(csv.DictReader(errors.open()))
+    assert [row["input"] for row in rows] == ["not_a_smiles", "[Na+].[Cl-]"] == [f[0] for f in seen]
+    assert all(row["reason"] for row in rows)
+
+
+def test_nothing_is_left_behind_when_the_job_breaks(tmp_path, monkeypatch):
+    generator = ConformerGenerator(small_model(), "random")
+    monkeypatch.setattr(generator, "ensembles", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_conformers([DRUGS[0]], tmp_path / "out.sdf", generator, Settings())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_buckets_hold_every_index_once_within_the_budget():
+    sizes = [5, 40, 12, 12, 90, 7]
+    chunks = list(buckets(sizes, 2000))
+    assert sorted(i for chunk in chunks for i in chunk) == list(range(6))
+    assert all(len(c) == 1 or len(c) * max(sizes[i] for i in c) ** 2 <= 2000 for c in chunks)
+
+
+def test_keys_differ_by_every_part():
+    keys = {sample_key(s, k, t) for s in ("C", "CC") for k in range(3) for t in range(3)}
+    assert len(keys) == 18 and all(0 <= k < 2**63 for k in keys)
+
+
+def test_generation_does_not_touch_global_random_state(generator):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    generator.generate("CCO", n=1)
+    assert torch.equal(before, torch.get_rng_state())
