@@ -24,9 +24,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
         _sync(target.parent)
     finally:
@@ -44,9 +42,10 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
         yield temporary
-        for child in temporary.rglob("*"):
+        # Temporary folders, and the files some writers make, are readable by their owner alone.
+        for child in (temporary, *temporary.rglob("*")):
+            child.chmod((0o777 if child.is_dir() else 0o666) & ~_umask())
             _sync(child)
-        temporary.chmod(0o755)
         if target.exists():
             old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-old-"))
             target.replace(old / target.name)
@@ -57,6 +56,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _sync(path: Path) -> None:

@@ -121,7 +121,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: missing") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise InputError(f"{path}: model schema {SCHEMA} expected; written by another version of scoregen?")

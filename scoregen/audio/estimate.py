@@ -47,12 +47,16 @@ class MagnitudeNet(nn.Module):
 
     def __init__(self, spec: MelSpec, width: int = 256, dilations: tuple[int, ...] = (1, 2, 1, 2)):
         super().__init__()
-        self.spec = spec
+        self.spec, self.dilations = spec, dilations
         self.first = nn.Conv1d(spec.n_mels, width, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(width, d) for d in dilations))
         self.last = nn.Conv1d(width, spec.n_fft // 2 + 1, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def halo(self) -> int:
+        """Frames on either side that an output frame depends on."""
+        return 1 + sum(self.dilations)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Aligned log-mel ``(B, n_mels, F)`` → log magnitudes ``(B, n_fft // 2 + 1, F)``."""

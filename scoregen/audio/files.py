@@ -161,7 +161,9 @@ def read_mel(path: str | os.PathLike[str], spec: MelSpec) -> Tensor:
     return mel
 
 
-def find_inputs(sources: Iterable[str | os.PathLike[str]], suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
+def find_inputs(
+    sources: Iterable[str | os.PathLike[str]], suffixes: tuple[str, ...]
+) -> list[tuple[Path, Path]]:
     """Files to work on, each with its path relative to the source it was found in.
 
     A file stands for itself, whatever its suffix; a folder for all files in it, at any depth, with one of

@@ -32,7 +32,9 @@ def mr_stft(x: Tensor, reference: Tensor, *, sizes: Sequence[int] = SIZES, floor
         a, b = (
             # Away from 0, where the gradient of the modulus does not exist.
             (s.real.square() + s.imag.square() + 1e-12).sqrt()
-            for s in (torch.stft(v, size, size // 4, window=window, return_complex=True) for v in (x, reference))
+            for s in (
+                torch.stft(v, size, size // 4, window=window, return_complex=True) for v in (x, reference)
+            )
         )
         convergence = (a - b).square().sum((1, 2)).sqrt() / b.square().sum((1, 2)).sqrt().clamp(min=floor)
         total = total + convergence + ((a + floor).log() - (b + floor).log()).abs().mean((1, 2))

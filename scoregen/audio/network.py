@@ -30,6 +30,11 @@ from .phase import analyse, faded, outer, synthesise, unit
 from .prior import LappedSpace
 
 
+CLIP = 8.0
+"""Largest whitened amplitude that the network sees. FiLM multiplies, so one outlier (an estimate with energy
+where the prior expects none) would grow with the fourth power."""
+
+
 @dataclass(frozen=True)
 class WaveGradConfig:
     """Sizes of a WaveGrad network (the defaults are the paper's, for a hop of 256).
@@ -170,7 +175,9 @@ class UBlock(nn.Module):
         self.factor = factor
         self.shortcut = conv(inputs, outputs, 1)
         sizes = [inputs, outputs, outputs, outputs]
-        self.layers = nn.ModuleList(conv(size, outputs, 3, d) for size, d in zip(sizes, dilations, strict=True))
+        self.layers = nn.ModuleList(
+            conv(size, outputs, 3, d) for size, d in zip(sizes, dilations, strict=True)
+        )
 
     def forward(self, x: Tensor, film: tuple[Tensor, Tensor]) -> Tensor:
         """``(B, inputs, L)`` → ``(B, outputs, L * factor)``."""
@@ -190,6 +197,8 @@ class UBlock(nn.Module):
 
 class WaveGrad(nn.Module):
     """The network; see the module docstring.
+
+    Its output at a sample depends on :meth:`halo` frames on either side, no more.
 
     Args:
         config: sizes.
@@ -216,7 +225,21 @@ class WaveGrad(nn.Module):
         # Start as the zero function: the denoiser then starts as the linear (Wiener) one.
         nn.init.zeros_(self.last.weight)
 
-    def forward(self, x_in: Tensor, c_noise: Tensor, space: Space, cond: Tensor | tuple[Tensor, ...]) -> Tensor:
+    def halo(self) -> int:
+        """Frames on either side that an output sample can depend on (an upper bound)."""
+        config = self.config
+        # Samples between neighbouring positions, at the input and after each DBlock.
+        strides = [config.patch]
+        for factor in config.factors[:0:-1]:
+            strides.append(strides[-1] * factor)
+        reach = 2 * strides[0] + sum(s * (sum(config.down_dilations) + 1) for s in strides[1:])
+        # A UBlock runs at the rate of the features that modulate it, with two FiLM convolutions.
+        reach += sum(s * (sum(d) + 3) for s, d in zip(reversed(strides), config.up_dilations, strict=True))
+        return -(-(reach + strides[0]) // config.hop) + 2
+
+    def forward(
+        self, x_in: Tensor, c_noise: Tensor, space: Space, cond: Tensor | tuple[Tensor, ...]
+    ) -> Tensor:
         """Run the network.
 
         Args:
@@ -234,7 +257,7 @@ class WaveGrad(nn.Module):
         mel, *others = cond if isinstance(cond, tuple) else (cond,)
         if x_in.shape[1] != mel.shape[2] * self.config.hop:
             raise ValueError(f"{x_in.shape[1]} samples for {mel.shape[2]} frames of {self.config.hop}")
-        wave = space.whiten(x_in) if self.config.whiten else x_in
+        wave = space.whiten(x_in).clamp(-CLIP, CLIP) if self.config.whiten else x_in
         signals = torch.stack((wave, *others), dim=1)
         patches = signals.unflatten(2, (-1, self.config.patch)).transpose(2, 3).flatten(1, 2)
         x = self.first(patches)
@@ -313,7 +336,7 @@ class GuidedWaveGrad(nn.Module):
             wiener = synthesise(self.spec, gain * spectrum)
             projected = synthesise(self.spec, magnitude * unit(spectrum))
             half = self.spec.hop // 2
-            extra = [faded(space.whiten(faded(x, half)).clamp(-8, 8), half) for x in (wiener, projected)]
+            extra = [faded(space.whiten(faded(x, half)).clamp(-CLIP, CLIP), half) for x in (wiener, projected)]
             # The output F for which EDM's skip + c_out F is the Wiener filter.
             start = (wiener - state / norm.square()) * norm / ratio
         return start + self.wave(x_in, c_noise, space, (cond.mel, *extra))

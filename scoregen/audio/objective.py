@@ -204,10 +204,11 @@ class VocoderTask:
         policy[(torch.arange(count, device=policy.device) * 2 + abs(step)) % len(policy)] = True
         source = batch.wave
         if count:
+            source = batch.wave.clone()
             with torch.no_grad():
-                white = noise.white(space, step, stage=_PHASES)
-                guess = estimate(self.spec, cond.magnitude, white, data.on_policy_iterations)
-            source = torch.where(policy[:, None], faded(guess, self.spec.hop // 2), batch.wave)
+                white = noise.white(space, step, stage=_PHASES)[policy]
+                guess = estimate(self.spec, cond.magnitude[policy], white, data.on_policy_iterations)
+                source[policy] = faded(guess, self.spec.hop // 2)
         state = noised(denoiser.sde, source, space, times=self.times, noise=noise, step=step)
         prediction = denoiser(state.x, state.t, space, cond)
         matching = denoising_error(prediction, batch.wave, space, state, self.weight)
@@ -215,7 +216,9 @@ class VocoderTask:
         clean = ~policy
         matching_mean = matching[clean].mean() if bool(clean.any()) else matching.new_zeros(())
         values = {
-            "loss": matching_mean + data.spectral_weight * spectral.mean() + data.magnitude_weight * magnitude,
+            "loss": matching_mean
+            + data.spectral_weight * spectral.mean()
+            + data.magnitude_weight * magnitude,
             "matching": matching_mean,
             "spectral": spectral.mean(),
             "magnitude": magnitude,

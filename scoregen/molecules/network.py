@@ -4,8 +4,8 @@ Dense attention within a molecule, with scalar features ``h`` and vector feature
 sees the distances of its own, refined positions (as in EGNN, Satorras et al. 2021; scalar–vector mixing as in
 PaiNN, Schütt et al. 2021). Handedness enters through triple products at the stated stereocentres: a
 centre whose neighbours ``a, b, c`` must have positive signed volume pushes ``a`` along
-``(r_b − r) × (r_c − r)``, which changes sign under reflection together with the label. E/Z enters as pair types
-between the ends of a double bond. Without stated stereo the network commutes with reflections as well.
+``(r_b − r) × (r_c − r)``, which changes sign under reflection together with the label. E/Z enters as pair
+types between the ends of a double bond. Without stated stereo the network commutes with reflections as well.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from scoregen.errors import ScoregenError
@@ -141,12 +141,13 @@ class Cache:
             index = json.loads((self.path / "index.json").read_text())
         except FileNotFoundError:
             raise CacheError(f"{self.path}: no prepared cache here; run 'scoregen prepare' first") from None
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise CacheError(
                 f"{self.path}/index.json is not JSON ({error}); prepare the cache again"
             ) from None
-        if index.get("schema") != SCHEMA:
-            raise CacheError(f"{self.path}: cache schema {index.get('schema')}, this version reads {SCHEMA}")
+        schema = index.get("schema") if isinstance(index, dict) else None
+        if schema != SCHEMA:
+            raise CacheError(f"{self.path}: cache schema {schema}, this version reads {SCHEMA}")
         if kind is not None and index["kind"] != kind:
             raise CacheError(f"{self.path}: a cache of kind '{index['kind']}', need '{kind}'")
         self.kind: str = index["kind"]
@@ -155,9 +156,15 @@ class Cache:
         self._starts = np.cumsum([0] + index["shards"])
         self._open: dict[int, dict[str, np.ndarray]] = {}
         self.facts: list[dict[str, Any]] = []
-        for number in range(len(index["shards"])):
-            with open(self.path / f"records-{number:05d}.jsonl") as stream:
-                self.facts.extend(json.loads(line) for line in stream)
+        for number, count in enumerate(index["shards"]):
+            path = self.path / f"records-{number:05d}.jsonl"
+            try:
+                facts = [json.loads(line) for line in path.read_text().splitlines()]
+            except (OSError, ValueError) as error:
+                raise CacheError(f"{path}: damaged or missing ({error}); prepare the cache again") from None
+            if len(facts) != count:
+                raise CacheError(f"{path}: {len(facts)} records, expected {count}; prepare the cache again")
+            self.facts.extend(facts)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -189,6 +196,9 @@ class Cache:
     def _shard(self, number: int) -> dict[str, np.ndarray]:
         if number not in self._open:
             path = self.path / f"shard-{number:05d}.safetensors"
-            with safe_open(path, framework="pt") as shard:
-                self._open[number] = {name: shard.get_tensor(name).numpy() for name in shard.keys()}  # noqa: SIM118
+            try:
+                with safe_open(path, framework="pt") as shard:
+                    self._open[number] = {name: shard.get_tensor(name).numpy() for name in shard.keys()}  # noqa: SIM118
+            except (OSError, SafetensorError) as error:
+                raise CacheError(f"{path}: damaged or missing ({error}); prepare the cache again") from None
         return self._open[number]

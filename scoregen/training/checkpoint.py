@@ -41,7 +41,8 @@ def save_checkpoint(
     with atomic_folder(target) as folder:
         save_file({k: v.contiguous() for k, v in model.items()}, folder / "model.safetensors")
         save_file({k: v.contiguous() for k, v in ema.state_dict().items()}, folder / "ema.safetensors")
-        torch.save({"optimizer": optimizer, "rng": torch.get_rng_state()}, folder / "optimizer.pt")
+        rng = {"rng": torch.get_rng_state(), "cuda_rng": _cuda_rng()}
+        torch.save({"optimizer": optimizer, **rng}, folder / "optimizer.pt")
         (folder / "progress.json").write_text(json.dumps(vars(progress)))
     for old in checkpoints(run)[:-keep]:
         shutil.rmtree(old)
@@ -59,4 +60,11 @@ def load_checkpoint(folder: Path, ema: EMA, device: torch.device) -> tuple[Progr
     ema.load_state_dict(load_file(folder / "ema.safetensors", device=str(device)))
     state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
     torch.set_rng_state(state["rng"])
+    cuda_rng = state.get("cuda_rng", [])
+    if cuda_rng and len(cuda_rng) == len(_cuda_rng()):
+        torch.cuda.set_rng_state_all(cuda_rng)
     return progress, load_file(folder / "model.safetensors", device=str(device)), state["optimizer"]
+
+
+def _cuda_rng() -> list[Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

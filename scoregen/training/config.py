@@ -91,6 +91,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         values = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict):
@@ -105,6 +107,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise InputError(f"--set {override}: '{parent}' is not a section")
-        section[last] = yaml.safe_load(text)
+        try:
+            section[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override}: the value of {key} is not valid YAML") from None
     config: RunConfig = validate(RunConfig, values, "")
     return config

@@ -182,20 +182,29 @@ class Trainer:
             group["lr"] = learning_rate(step, self.settings)
         with self.fabric.autocast():
             values = self.task.loss(self.denoiser, batch, step)
-        loss = values["loss"]
-        if not bool(torch.isfinite(loss)):
-            found = checkpoint.checkpoints(self.config.run)
-            last = f"last good checkpoint: {found[-1]}" if found else "no checkpoint was written yet"
-            raise TrainingDiverged(f"loss is {float(loss)} at step {step}; lower train.learning_rate. {last}")
+        self._finite("loss", values["loss"])
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
+        self.fabric.backward(values["loss"])
         norm = self.fabric.clip_gradients(
             self.denoiser, self.optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
         )
+        assert norm is not None
+        # Checked before the step: else weights of NaN could be saved as a good checkpoint.
+        self._finite("gradient norm", norm)
         self.optimizer.step()
         self.ema.update(self.denoiser)
-        assert norm is not None
-        return {name: float(value) for name, value in values.items()} | {"gradient_norm": float(norm)}
+        return {name: float(value.detach()) for name, value in values.items()} | {
+            "gradient_norm": float(norm)
+        }
+
+    def _finite(self, name: str, value: torch.Tensor) -> None:
+        if bool(torch.isfinite(value)):
+            return
+        found = checkpoint.checkpoints(self.config.run)
+        last = f"last good checkpoint: {found[-1]}" if found else "no checkpoint was written yet"
+        raise TrainingDiverged(
+            f"{name} is {float(value)} at step {self.progress.step}; lower train.learning_rate. {last}"
+        )
 
     @torch.no_grad()
     def _evaluate(self, log: RunLog) -> None:
@@ -239,6 +248,8 @@ class Trainer:
             batch_size=None,
             num_workers=self.settings.workers,
             persistent_workers=False,
+            # Its own generator: else every loader draws from the global one, and a resumed run differs.
+            generator=torch.Generator(),
         )
         bar = Progress(
             TextColumn("training"),

@@ -46,10 +46,11 @@ def test_result_is_centred(model, graphs):
 
 
 def test_atom_permutation_equivariance(model):
+    from rdkit import Chem
+
     from scoregen.molecules.features import featurise
     from scoregen.molecules.graph import molecule_data
     from tests.molecules.helpers import with_geometry
-    from rdkit import Chem
 
     mol, positions = with_geometry("C/C=C/[C@H](N)C(=O)O")
     order = torch.randperm(mol.GetNumAtoms(), generator=torch.Generator().manual_seed(3)).tolist()

@@ -72,7 +72,7 @@ def test_pool_serves_every_record():
     sizes = np.random.default_rng(0).integers(5, 30, 200)
     pool = Pool(np.arange(200), sizes)
     rng = np.random.default_rng(1)
-    seen = {int(i) for _ in range(400) for i in pool.batch(rng, 2000)}
+    seen = {int(i) for _ in range(4000) for i in pool.batch(rng, 2000)}
     assert seen == set(range(200))
 
 
