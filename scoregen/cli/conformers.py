@@ -1,0 +1,62 @@
+"""``scoregen conformers``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def conformers(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="SMILES, .smi, .csv or .sdf files, or - for stdin."),
+    ],
+    n: Annotated[int, typer.Option("-n", "--number", help="Conformers of each molecule.")] = 10,
+    out: Annotated[Path, typer.Option("-o", "--out", help="SDF to write (.sdf or .sdf.gz).")] = Path(
+        "conformers.sdf"
+    ),
+    seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
+    model: Annotated[
+        str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
+    ] = "conformer-small",
+    steps: Annotated[
+        int | None, typer.Option(help="Network calls of each draw; the start's own default.")
+    ] = None,
+    init: Annotated[str, typer.Option(help="Start of each draw: auto, etkdg or noise.")] = "auto",
+    relax: Annotated[str, typer.Option(help="Relax afterwards: none, mmff or gfn2.")] = "none",
+    prune: Annotated[float, typer.Option(metavar="Å", help="Drop conformers nearer than this RMSD.")] = 0.0,
+    energy_window: Annotated[
+        float | None,
+        typer.Option(metavar="KCAL", help="Drop conformers this far above the lowest, kcal/mol."),
+    ] = None,
+    errors: Annotated[Path | None, typer.Option(help="CSV for the inputs that failed.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """3D conformers with the stereo the input states, as SDF.
+
+    Exit code: 0 all good, 1 some inputs failed (each on stderr and in --errors), 2 wrong usage.
+    """
+    from scoregen.molecules.conformers import ConformerGenerator, Settings
+    from scoregen.molecules.pipeline import run_conformers
+
+    from .ui import emit, failed, pick_device, progress
+
+    settings = Settings(
+        n=n, seed=seed, steps=steps, init=init, relax=relax, prune=prune, energy_window=energy_window
+    )
+    generator = ConformerGenerator.from_pretrained(model, pick_device(device))
+    with progress("conformers") as on_done:
+        summary = run_conformers(
+            inputs, out, generator, settings, errors=errors, on_failure=failed, on_done=on_done
+        )
+    lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
+    emit(
+        as_json,
+        summary.as_dict(),
+        f"{summary.records} conformers of {summary.inputs - len(summary.failures)} molecules in "
+        f"{summary.seconds:.1f} s → {out}{lost}",
+    )
+    raise typer.Exit(1 if summary.failures else 0)

@@ -1,0 +1,63 @@
+"""``scoregen evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+evaluate = typer.Typer(help="Score generated conformers or audio against references.", no_args_is_help=True)
+
+
+@evaluate.command()
+def conformers(
+    generated: Annotated[Path, typer.Argument(metavar="GENERATED.sdf", help="Conformers to score.")],
+    reference: Annotated[Path, typer.Option(help="SDF of reference conformers.")],
+    delta: Annotated[
+        list[float] | None, typer.Option(metavar="Å", help="Coverage thresholds; default 0.5 and 0.1.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Coverage (COV) and average minimum RMSD (AMR), recall and precision, mean over molecules.
+
+    Molecules are matched by their SMILES with stereo, read from the structures.
+    """
+    from scoregen.molecules.evaluation import evaluate_conformers
+
+    from .ui import emit, failed
+
+    thresholds = tuple(delta or (0.5, 0.1))
+    result = evaluate_conformers(generated, reference, thresholds)
+    for text, reason in result["problems"]:
+        failed(text, None, reason)
+    lines = [f"{'molecules':<16}{result['molecules']}", f"{'not generated':<16}{result['failures']}"]
+    for key, value in result.items():
+        if key.startswith(("amr", "cov")) and not key.endswith("_scored"):
+            shown = "-" if value is None else f"{value:.3f}{' Å' if key.startswith('amr') else ''}"
+            lines.append(f"{key.upper().replace('_', '-', 1).replace('_', ' '):<16}{shown}")
+    emit(as_json, result, "\n".join(lines))
+    raise typer.Exit(1 if result["problems"] or result["failures"] else 0)
+
+
+@evaluate.command()
+def audio(
+    generated: Annotated[Path, typer.Argument(metavar="GENERATED", help="Sound file or folder to score.")],
+    reference: Annotated[Path, typer.Option(help="Reference sound file or folder, matched by file name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """PESQ-WB, STOI and multi-resolution STFT distance, mean over clips."""
+    from scoregen.audio.evaluation import evaluate_audio
+
+    from .ui import emit, failed
+
+    result = evaluate_audio(generated, reference)
+    for text, reason in result["problems"]:
+        failed(text, None, reason)
+    names = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "mr_stft": "MR-STFT"}
+    lines = [f"{'clips':<10}{result['clips']}"]
+    lines += [
+        f"{title:<10}{'-' if result[key] is None else f'{result[key]:.3f}'}" for key, title in names.items()
+    ]
+    emit(as_json, result, "\n".join(lines))
+    raise typer.Exit(1 if result["problems"] else 0)

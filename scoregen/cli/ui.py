@@ -1,0 +1,66 @@
+"""What commands show: progress on a terminal, one JSON object, one line for each failure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, only on a terminal; yields ``update(done, total)``."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    with bar:
+        shown = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)
+
+
+def emit(as_json: bool, payload: dict[str, Any], line: str) -> None:
+    """Print the one JSON object, or the line for people."""
+    typer.echo(json.dumps(payload, ensure_ascii=False, default=_plain) if as_json else line)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value.item()
+
+
+def failed(text: str, line: int | None, reason: str) -> None:
+    """One line on stderr for an input that failed."""
+    where = f" (line {line})" if line else ""
+    typer.echo(f"failed: {text}{where}: {reason}", err=True)
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is CUDA where there is one.
+
+    Raises:
+        InputError: another name, or CUDA asked for where there is none.
+    """
+    import torch
+
+    from scoregen.errors import InputError
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device '{name}' is not one of auto, cpu, cuda")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch sees no CUDA device; use auto or cpu")
+    return name
