@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 from common import print_table, write_json
-from rdkit.Chem import AllChem, Mol
+from rdkit.Chem import Mol, rdDistGeom, rdForceFieldHelpers
 
 from scoregen.errors import InputError, ScoregenError
 from scoregen.molecules.chem import standardise
-from scoregen.molecules.metrics import ensemble_scores, rmsd_matrix, summarise
+from scoregen.molecules.metrics import EnsembleScores, ensemble_scores, rmsd_matrix, summarise
 from scoregen.molecules.sdf import parse_block, properties, read_blocks
 from scoregen.molecules.stereo import stereo_matches
 
@@ -87,7 +87,8 @@ def read_ensembles(folder: Path) -> Iterator[Ensemble]:
 
 def evaluate(name: str, method: Method, ensembles: list[Ensemble]) -> dict[str, Any]:
     """Scores of one method; time is that of generation alone, scoring excluded."""
-    scores, seconds, wanted, made, wrong = [], 0.0, 0, 0, 0
+    scores: list[EnsembleScores | None] = []
+    seconds, wanted, made, wrong = 0.0, 0, 0, 0
     for k, ensemble in enumerate(ensembles):
         _progress(f"{name}: {k}/{len(ensembles)}")
         n = 2 * len(ensemble.positions)
@@ -138,13 +139,15 @@ def report(rows: list[dict[str, Any]], molecules: int, references: int) -> None:
 def etkdg(smiles: str, n: int, *, seed: int, relax: bool) -> tuple[Mol, np.ndarray]:
     """RDKit ETKDGv3, optionally followed by MMFF94s minimisation, on one thread."""
     mol = standardise(smiles)
-    settings = AllChem.ETKDGv3()
+    settings = rdDistGeom.ETKDGv3()
     settings.randomSeed = (0xF00D + seed) % 2**31  # not 0: RDKit then makes n copies of one conformer
     settings.numThreads = 1
-    AllChem.EmbedMultipleConfs(mol, n, settings)
+    rdDistGeom.EmbedMultipleConfs(mol, n, settings)
     shown = Mol(mol)  # MMFF rewrites the aromaticity of the molecule it works on: give it a copy
-    if relax and shown.GetNumConformers() and AllChem.MMFFHasAllMoleculeParams(shown):
-        AllChem.MMFFOptimizeMoleculeConfs(shown, numThreads=1, maxIters=2000, mmffVariant="MMFF94s")
+    if relax and shown.GetNumConformers() and rdForceFieldHelpers.MMFFHasAllMoleculeParams(shown):
+        rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
+            shown, numThreads=1, maxIters=2000, mmffVariant="MMFF94s"
+        )
     positions = [conformer.GetPositions() for conformer in shown.GetConformers()]
     return mol, np.reshape(positions, (-1, mol.GetNumAtoms(), 3))
 
