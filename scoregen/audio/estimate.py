@@ -1,8 +1,8 @@
-"""The classical estimate, with one learned step: from a mel spectrogram to STFT magnitudes, then Griffin-Lim.
+"""The classical estimate, with one learned step: mel spectrogram to STFT magnitudes, then Griffin-Lim.
 
-A mel band above 1 kHz holds several harmonics; its pseudo-inverse smears them, and that, more than the phases,
-limits Griffin-Lim. A small convolutional network at the frame rate undoes the smear: it sees the pitch in
-the low bands and draws the harmonics above. It costs 1 % of a waveform network's arithmetic.
+A mel band above 1 kHz holds several harmonics; its pseudo-inverse smears them, and that limits Griffin-Lim.
+A small convolutional network at the frame rate undoes the smear: it sees the pitch in the low bands and draws
+the harmonics above. It costs a few per cent of a waveform network's arithmetic.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, width, F)`` → the same shape."""
-        return x + self.out(functional.gelu(self.mix(x)))
+        change: Tensor = self.out(functional.gelu(self.mix(x)))
+        return x + change
 
 
 class MagnitudeNet(nn.Module):
@@ -63,7 +64,8 @@ class MagnitudeNet(nn.Module):
         weight, mixing = band_interpolation(self.spec)
         level = (self.spec.expand(mel) / weight.to(mel)[:, None] + SMALLEST).log()
         base = mixing.to(mel).T @ level
-        return base + self.last(self.blocks(self.first(scaled(self.spec, mel))))
+        detail: Tensor = self.last(self.blocks(self.first(scaled(self.spec, mel))))
+        return base + detail
 
 
 def scaled(spec: MelSpec, mel: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ def magnitude_loss(spec: MelSpec, log_magnitude: Tensor, wave: Tensor) -> Tensor
 def pseudo_inverse(spec: MelSpec, mel: Tensor) -> Tensor:
     """Magnitudes without learning: Moore-Penrose inverse of the mel filters, negative values set to 0."""
     inverse = torch.linalg.pinv(spec.filterbank().T.to(torch.float64)).to(mel)
-    magnitude = (inverse @ spec.expand(mel)).clamp(min=0)
+    magnitude: Tensor = (inverse @ spec.expand(mel)).clamp(min=0)
     if spec.window_norm:
         magnitude = magnitude * math.sqrt(float(torch.hann_window(spec.win_length).square().sum()))
     return magnitude

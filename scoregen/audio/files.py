@@ -76,10 +76,10 @@ def check_wave(wave: Any, source: str = "waveform") -> np.ndarray:
         raise InputError(f"{source}: no samples (length 0)")
     if np.issubdtype(wave.dtype, np.integer):
         wave = wave / float(np.iinfo(wave.dtype).max + 1)
-    wave = wave.astype(np.float32)
-    if not np.isfinite(wave).all():
+    finite: np.ndarray = wave.astype(np.float32)
+    if not np.isfinite(finite).all():
         raise InputError(f"{source}: holds NaN or infinite samples")
-    return wave
+    return finite
 
 
 def resample(wave: np.ndarray, source_rate: float, target_rate: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Multi-resolution STFT distance (Yamamoto, Song & Kim, *Parallel WaveGAN*, 2020), for training and as a metric."""
+"""Multi-resolution STFT distance (Yamamoto, Song & Kim, *Parallel WaveGAN*, 2020): a loss and a metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One loudness for every clip: recordings differ by 20 dB and more, and a small network should not have to care.
+"""One loudness for every clip: recordings differ by 20 dB and more, which a small network need not learn.
 
 The level of a clip is the root mean square of its loudest third of frames, read from the mel spectrogram,
 so that a mel from somebody's TTS can be brought to the same level as a waveform. Quiet rooms and long

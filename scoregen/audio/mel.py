@@ -190,7 +190,7 @@ class MelSpec:
                 f"{source}: values down to {low:.2f}, but '{self.name}' has its floor at {self.lowest:.2f}:"
                 f" another convention; {remedy}"
             )
-        # A full-scale sine through the widest Slaney-normed band stays below 2.5 nats; unnormed HTK bands below 7.
+        # A full-scale sine stays below 2.5 nats in Slaney-normed bands, and below 7 in unnormed HTK bands.
         ceiling = 1.0 + 1e-3 if self.log == "db01" else (3.5 if self.area_norm else 7.5)
         if high > ceiling:
             raise InputError(
@@ -263,7 +263,7 @@ PRESETS: dict[str, MelSpec] = {
 
 @lru_cache(maxsize=16)
 def _filterbank(spec: MelSpec) -> Tensor:
-    return torchaudio.functional.melscale_fbanks(
+    filters: Tensor = torchaudio.functional.melscale_fbanks(
         spec.n_fft // 2 + 1,
         spec.f_min,
         spec.f_max,
@@ -272,6 +272,7 @@ def _filterbank(spec: MelSpec) -> Tensor:
         norm="slaney" if spec.area_norm else None,
         mel_scale=spec.scale,
     )
+    return filters
 
 
 @lru_cache(maxsize=16)

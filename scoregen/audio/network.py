@@ -29,7 +29,6 @@ from .mel import MelSpec
 from .phase import analyse, faded, outer, synthesise, unit
 from .prior import LappedSpace
 
-
 CLIP = 8.0
 """Largest whitened amplitude that the network sees. FiLM multiplies, so one outlier (an estimate with energy
 where the prior expects none) would grow with the fourth power."""
@@ -102,6 +101,8 @@ class LevelEncoding(nn.Module):
     levels of a 1,000-step schedule are about as far apart as in the paper.
     """
 
+    rates: Tensor
+
     def __init__(self, channels: int, scale: float = 500.0):
         super().__init__()
         half = max(channels // 2, 1)
@@ -149,7 +150,8 @@ class DBlock(nn.Module):
         short = self.shortcut(x)
         for layer in self.layers:
             x = layer(act(x))
-        return x + short
+        out: Tensor = x + short
+        return out
 
 
 class FiLM(nn.Module):
@@ -189,7 +191,8 @@ class UBlock(nn.Module):
         x = short + y
         y = self.layers[2](act(torch.addcmul(shift, scale, x)))
         y = self.layers[3](act(torch.addcmul(shift, scale, y)))
-        return x + y
+        out: Tensor = x + y
+        return out
 
     def _repeat(self, x: Tensor) -> Tensor:
         return x.repeat_interleave(self.factor, dim=-1) if self.factor > 1 else x
@@ -259,7 +262,8 @@ class WaveGrad(nn.Module):
             raise ValueError(f"{x_in.shape[1]} samples for {mel.shape[2]} frames of {self.config.hop}")
         wave = space.whiten(x_in).clamp(-CLIP, CLIP) if self.config.whiten else x_in
         signals = torch.stack((wave, *others), dim=1)
-        patches = signals.unflatten(2, (-1, self.config.patch)).transpose(2, 3).flatten(1, 2)
+        size, count, _ = signals.shape
+        patches = signals.reshape(size, count, -1, self.config.patch).transpose(2, 3).flatten(1, 2)
         x = self.first(patches)
         rates = [x]
         for block in self.down:
@@ -317,7 +321,9 @@ class GuidedWaveGrad(nn.Module):
             bins = functional.interpolate(space.spectrum, size=magnitude.shape[1], mode="linear")
             deviation = bins.transpose(1, 2)
         elif isinstance(space, DenseSpace) and space.scale is not None:
-            per_frame = space.scale.expand(space.zeros().shape).unflatten(1, (-1, self.spec.hop)).mean(-1)
+            per_frame = (
+                space.scale.expand(space.zeros().shape).reshape(space.size, -1, self.spec.hop).mean(-1)
+            )
             deviation = per_frame[:, None].expand_as(magnitude)
         energy = float(torch.hann_window(self.spec.win_length).square().sum())
         condition = Condition(scaled(self.spec, mel), magnitude, deviation * math.sqrt(energy))
@@ -336,7 +342,10 @@ class GuidedWaveGrad(nn.Module):
             wiener = synthesise(self.spec, gain * spectrum)
             projected = synthesise(self.spec, magnitude * unit(spectrum))
             half = self.spec.hop // 2
-            extra = [faded(space.whiten(faded(x, half)).clamp(-CLIP, CLIP), half) for x in (wiener, projected)]
+            extra = [
+                faded(space.whiten(faded(x, half)).clamp(-CLIP, CLIP), half) for x in (wiener, projected)
+            ]
             # The output F for which EDM's skip + c_out F is the Wiener filter.
             start = (wiener - state / norm.square()) * norm / ratio
-        return start + self.wave(x_in, c_noise, space, (cond.mel, *extra))
+        correction: Tensor = self.wave(x_in, c_noise, space, (cond.mel, *extra))
+        return start + correction

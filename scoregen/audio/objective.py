@@ -85,8 +85,9 @@ class VocoderDataConfig(Strict):
     log_sigma_std: float = Field(0.9, gt=0)
     on_policy: float = Field(0.5, ge=0, le=1, description="share of crops noised from the estimate")
     on_policy_iterations: int = Field(10, ge=0)
+    matching_weight: float = Field(1.0, ge=0)
     spectral_weight: float = Field(1.0, ge=0)
-    magnitude_weight: float = Field(1.0, ge=0)
+    magnitude_weight: float = Field(1.0, ge=0, description="0 leaves the magnitude network as it is")
     dev_batches: int = Field(6, ge=1)
 
 
@@ -133,6 +134,8 @@ class VocoderTask:
     Most crops are noised clean speech, as in any diffusion model. A share ``on_policy`` of them is the noised
     Griffin-Lim estimate instead, from where sampling starts: its phases are not those of the recording,
     so only the multi-resolution STFT loss applies, which does not see them.
+
+    With ``matching_weight = spectral_weight = 0`` only the magnitude network is trained.
     """
 
     def __init__(self, model: VocoderModelConfig, data: VocoderDataConfig, seed: int):
@@ -195,8 +198,11 @@ class VocoderTask:
         assert isinstance(network, GuidedWaveGrad)
         space = self.prior.space(batch.mel)
         noise = Noise(self.seed, batch.ids)
-        cond, log_magnitude = network.condition(batch.mel, space)
-        magnitude = magnitude_loss(self.spec, log_magnitude, batch.wave)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and data.magnitude_weight > 0):
+            cond, log_magnitude = network.condition(batch.mel, space)
+            magnitude = magnitude_loss(self.spec, log_magnitude, batch.wave)
+        if data.matching_weight == data.spectral_weight == 0:
+            return {"loss": data.magnitude_weight * magnitude, "magnitude": magnitude.detach()}
 
         # Which crops are on policy rotates with the step.
         count = round(data.on_policy * len(batch.ids))
@@ -216,7 +222,7 @@ class VocoderTask:
         clean = ~policy
         matching_mean = matching[clean].mean() if bool(clean.any()) else matching.new_zeros(())
         values = {
-            "loss": matching_mean
+            "loss": data.matching_weight * matching_mean
             + data.spectral_weight * spectral.mean()
             + data.magnitude_weight * magnitude,
             "matching": matching_mean,

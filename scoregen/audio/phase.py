@@ -48,7 +48,7 @@ def unit(spectrum: Tensor) -> Tensor:
 
 
 def project(spec: MelSpec, x: Tensor, magnitude: Tensor) -> Tensor:
-    """Give ``x`` the STFT magnitudes ``(B, n_fft // 2 + 1, F)`` and keep its phases (one Griffin-Lim step)."""
+    """Give ``x`` the STFT magnitudes ``(B, n_fft // 2 + 1, F)``, keep its phases: one Griffin-Lim step."""
     return synthesise(spec, outer(magnitude) * unit(analyse(spec, x)))
 
 

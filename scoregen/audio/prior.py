@@ -79,8 +79,8 @@ def _tables(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tenso
     n = torch.arange(block, dtype=torch.float64) + 0.5
     cosine = math.sqrt(2 / block) * torch.cos(math.pi / block * n[:, None] * n)
     angle = math.pi / 4 * (1 + 2 * n[: block // 2] / block)
-    move = {"dtype": dtype, "device": device}
-    return cosine.to(**move), angle.sin().to(**move), angle.cos().to(**move)
+    large, small = angle.sin(), angle.cos()
+    return cosine.to(device, dtype), large.to(device, dtype), small.to(device, dtype)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Prior:
         return DenseSpace(shape, _between_frames(energy, self.spec.hop), **common)
 
     def calibrated(self, waves: Iterable[np.ndarray | Tensor], knots: int = 33) -> Prior:
-        """A copy whose whitened ``waves`` have standard deviation 1 (in each band of frequencies, if spectral).
+        """A copy whose whitened ``waves`` have standard deviation 1 (at each frequency, if spectral).
 
         Args:
             waves: clips ``(T,)`` at the spec's rate, loudness normalised as in training.
@@ -234,13 +234,13 @@ def frame_deviation(spec: MelSpec, mel: Tensor) -> Tensor:
 
 
 def _between_frames(values: Tensor, hop: int) -> Tensor:
-    """Interpolate ``(B, F)`` frame values linearly to samples, ``(B, F * hop)``; frame centres keep theirs."""
+    """Interpolate ``(B, F)`` frame values linearly to ``(B, F * hop)`` samples; frame centres keep theirs."""
     return torch.nn.functional.interpolate(values[:, None], scale_factor=hop, mode="linear")[:, 0]
 
 
 @lru_cache(maxsize=16)
 def _envelope(spec: MelSpec) -> tuple[Tensor, Tensor]:
-    """Factor of each band ``(n_mels,)`` and log-linear interpolation to the coefficients ``(n_mels, hop)``."""
+    """Factor of each band ``(n_mels,)`` and interpolation to the coefficients, ``(n_mels, hop)``."""
     weight, _ = band_interpolation(spec)
     window = float(torch.hann_window(spec.win_length).square().sum().sqrt())
     # The magnitude of a complex Gaussian of power 1 has mean sqrt(pi)/2.
@@ -254,7 +254,8 @@ def band_interpolation(spec: MelSpec) -> tuple[Tensor, Tensor]:
     """Sum of each filter's weights ``(n_mels,)`` and linear interpolation between the bands' centres.
 
     Returns:
-        ``weight (n_mels,)``: a linear mel over it is the mean STFT magnitude in the band; ``mixing (n_mels, n_fft // 2 + 1)``.
+        ``weight (n_mels,)``: a linear mel over it is the mean STFT magnitude in the band;
+        ``mixing (n_mels, n_fft // 2 + 1)``.
     """
     weight = spec.filterbank().sum(0).clamp(min=1e-12)
     bins = np.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1)

@@ -1,0 +1,270 @@
+"""The vocoder people call: mel spectrogram or recording in, waveform of exactly the right length out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from scoregen.core import Noise, karras_grid, sample
+from scoregen.core.denoiser import Prediction
+from scoregen.core.solvers import solver_by_name
+from scoregen.errors import InputError
+from scoregen.hub import Model, from_pretrained
+
+from .estimate import estimate
+from .files import check_wave, fit, resample
+from .loudness import gain_to_target, scale_mel
+from .mel import MelSpec, aligned
+from .network import GuidedWaveGrad
+from .objective import VocoderModelConfig
+from .phase import faded
+
+DEFAULT_MODEL = "vocoder-small-22k"
+DEFAULT_STEPS = 6
+
+# Frames of mel that overlap the ends of a clip, so that edge effects fall outside it.
+PAD = 4
+# Frames rendered at once; bounds the memory of long clips (24 s at 22.05 kHz and a hop of 256).
+WINDOW = 2048
+# Ratio of the first to the last noise level of a run.
+SPAN = 8.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the reverse process starts.
+
+    Attributes:
+        kind: ``"griffinlim"``: the classical estimate, noised to ``level``; ``"noise"``: pure noise.
+        level: σ/α of the first step.
+    """
+
+    kind: Literal["griffinlim", "noise"]
+    level: float
+
+
+class Vocoder:
+    """A trained vocoder.
+
+    Args:
+        model: a loaded model of modality ``audio``.
+
+    Example:
+        >>> vocoder = Vocoder.from_pretrained("vocoder-small-22k")   # doctest: +SKIP
+        >>> wave = vocoder.synthesize(vocoder.spec(recording))       # doctest: +SKIP
+    """
+
+    def __init__(self, model: Model):
+        if not isinstance(model.config, VocoderModelConfig):
+            raise InputError(f"model '{model.name}' is of modality '{model.modality}', not a vocoder")
+        self.name = model.name
+        self.config = model.config
+        self.info = model.info
+        self.denoiser = model.denoiser
+        assert isinstance(model.denoiser.network, GuidedWaveGrad)
+        self.network = model.denoiser.network
+        self.spec: MelSpec = model.config.spec()
+        self.prior = model.config.make_prior()
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike[str] = DEFAULT_MODEL, device: str | torch.device = "cpu"
+    ) -> Vocoder:
+        """Load a shipped model, a model folder, or ``owner/name`` from the Hugging Face Hub.
+
+        Raises:
+            InputError: not found, damaged, or not a vocoder.
+        """
+        return cls(from_pretrained(name, "audio", device))
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms that :meth:`synthesize` makes."""
+        return self.spec.sample_rate
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return next(self.network.parameters()).device
+
+    def synthesize(
+        self,
+        mel: Tensor | np.ndarray,
+        *,
+        seed: int = 0,
+        steps: int = DEFAULT_STEPS,
+        sample_id: int = 0,
+        start: Start | None = None,
+        source: str = "mel",
+    ) -> np.ndarray:
+        """Waveform of one log-mel spectrogram.
+
+        Args:
+            mel: ``(n_mels, F)`` of the convention :attr:`spec`.
+            seed, sample_id: key of the noise; the same key gives the same waveform, whatever else is
+                synthesised beside it.
+            steps: network calls.
+            start: where the reverse process starts; the model's own default when omitted.
+            source: how error messages name the input.
+
+        Returns:
+            float32 ``(F * hop,)`` at :attr:`sample_rate`.
+
+        Raises:
+            InputError: the mel is of another shape or convention, or ``steps < 1``.
+        """
+        mel = torch.as_tensor(mel, dtype=torch.float32)
+        if mel.ndim != 2:
+            raise InputError(f"{source}: shape {tuple(mel.shape)}; need ({self.spec.n_mels}, frames)")
+        ids = torch.tensor([sample_id])
+        return self.synthesize_batch(mel[None], ids, seed=seed, steps=steps, start=start, source=source)[
+            0
+        ].numpy()
+
+    @torch.no_grad()
+    def synthesize_batch(
+        self,
+        mels: Tensor,
+        ids: Tensor,
+        *,
+        seed: int = 0,
+        steps: int = DEFAULT_STEPS,
+        start: Start | None = None,
+        source: str = "mel",
+    ) -> Tensor:
+        """Waveforms ``(B, F * hop)`` of log-mels of equal length ``(B, n_mels, F)``; see :meth:`synthesize`.
+
+        Long spectrograms are rendered in windows that overlap by as much as a sample can depend on, with
+        noise indexed by position, so windows join without seams and memory stays bounded.
+        """
+        if steps < 1:
+            raise InputError(f"steps must be at least 1, got {steps}")
+        self.spec.check(mels, source)
+        start = start or Start("griffinlim", self.config.start)
+        frames = mels.shape[-1]
+        silent = mels.amax((1, 2)) <= self.spec.lowest + 0.1
+        mels = aligned(self.spec, mels)
+        gain = torch.where(silent, torch.ones(()), gain_to_target(self.spec, mels))
+        mels = scale_mel(self.spec, mels, gain)
+        padded = functional.pad(mels, (PAD, PAD), mode="replicate")
+
+        halo, hop = self.halo(steps, start), self.spec.hop
+        pieces = []
+        # The grid of windows starts at the first frame, so it does not depend on the length of the clip.
+        for first in range(0, frames + 2 * PAD, WINDOW):
+            low, high = max(0, first - halo), min(frames + 2 * PAD, first + WINDOW + halo)
+            wave = self._render(padded[..., low:high], ids, seed, steps, start, low * hop)
+            pieces.append(wave[:, (first - low) * hop : (first - low + WINDOW) * hop])
+        wave = torch.cat(pieces, dim=1)[:, PAD * hop : (PAD + frames) * hop]
+        return torch.where(silent[:, None], torch.zeros(()), wave / gain[:, None])
+
+    def resynthesize(
+        self,
+        waveform: Tensor | np.ndarray,
+        sample_rate: int,
+        *,
+        seed: int = 0,
+        steps: int = DEFAULT_STEPS,
+        sample_id: int = 0,
+        start: Start | None = None,
+        source: str = "waveform",
+    ) -> np.ndarray:
+        """A recording through its mel spectrogram and back: same length, same sample rate.
+
+        Args:
+            waveform: mono ``(T,)``, float in [-1, 1] or integer.
+            sample_rate: its rate in Hz; another than the model's is converted there and back.
+            seed, steps, sample_id, start, source: as in :meth:`synthesize`.
+
+        Returns:
+            float32 ``(T,)`` at ``sample_rate``.
+
+        Raises:
+            InputError: not a mono waveform, empty, or with NaN or infinite samples.
+        """
+        wave = check_wave(waveform, source)
+        mel = self.mel(wave, sample_rate)
+        out = self.synthesize(mel, seed=seed, steps=steps, sample_id=sample_id, start=start, source=source)
+        return fit(resample(out, self.sample_rate, sample_rate), len(wave))
+
+    @torch.no_grad()
+    def mel(self, waveform: np.ndarray, sample_rate: int) -> Tensor:
+        """Log-mel ``(n_mels, F)`` of a mono waveform, F whole blocks that cover it."""
+        wave = resample(check_wave(waveform), sample_rate, self.sample_rate)
+        # At least two analysis windows, so that the shortest click has a spectrum.
+        frames = max(-(-len(wave) // self.spec.hop), -(-2 * self.spec.n_fft // self.spec.hop))
+        padded = torch.from_numpy(fit(wave, frames * self.spec.hop))
+        # Quiet recordings would fall under the convention's floor, so the level is set before, then restored.
+        gain = float(gain_to_target(self.spec, aligned(self.spec, self.spec(padded[None])))[0])
+        mel = self.spec(padded * gain) if np.abs(wave).max() > 1e-5 else self.spec(padded)
+        return scale_mel(self.spec, mel[None], torch.tensor([1 / gain]))[0] if gain > 1 else self.spec(padded)
+
+    @torch.no_grad()
+    def estimate(
+        self, mel: Tensor | np.ndarray, *, seed: int = 0, iterations: int | None = None
+    ) -> np.ndarray:
+        """What the reverse process starts from: learned magnitudes and Griffin-Lim, no diffusion.
+
+        Args:
+            mel: ``(n_mels, F)``; held in memory whole.
+            seed: of the starting phases.
+            iterations: of Griffin-Lim; the model's own when omitted.
+
+        Returns:
+            float32 ``(F * hop,)``.
+        """
+        mel = torch.as_tensor(mel, dtype=torch.float32)[None]
+        self.spec.check(mel)
+        mel = aligned(self.spec, mel)
+        gain = gain_to_target(self.spec, mel)
+        padded = functional.pad(scale_mel(self.spec, mel, gain), (PAD, PAD), mode="replicate").to(self.device)
+        space = self.prior.space(padded)
+        phases = Noise(seed, torch.zeros(1, dtype=torch.int64)).white(space, -1, stage=1)
+        condition, _ = self.network.condition(padded, space)
+        count = self.config.iterations if iterations is None else iterations
+        wave = estimate(self.spec, condition.magnitude, phases, count)[0].cpu() / gain
+        return wave[PAD * self.spec.hop : -PAD * self.spec.hop].numpy()
+
+    def halo(self, steps: int, start: Start) -> int:
+        """Frames on either side that a sample of the output can depend on (an upper bound)."""
+        transform = -(-self.spec.n_fft // self.spec.hop)
+        network = self.network.wave.halo() + transform + 4
+        phase = self.config.iterations * transform if start.kind == "griffinlim" else 0
+        return steps * network + phase + self.network.magnitude.halo() + PAD
+
+    def _render(self, mels: Tensor, ids: Tensor, seed: int, steps: int, start: Start, offset: int) -> Tensor:
+        """One window at the training level: ``(B, n_mels, F)`` → ``(B, F * hop)``."""
+        mels = mels.to(self.device)
+        space = self.prior.space(mels)
+        noise = Noise(seed, ids, offset)
+        condition, _ = self.network.condition(mels, space)
+        guess: Tensor | None = None
+        if start.kind == "griffinlim":
+            phases = noise.white(space, -1, stage=1)
+            guess = estimate(self.spec, condition.magnitude, phases, self.config.iterations)
+            guess = faded(guess, self.spec.hop // 2)
+
+        def denoise(x: Tensor, t: Tensor) -> Prediction:
+            prediction: Prediction = self.denoiser(x, t, space, condition)
+            return prediction
+
+        sde = self.denoiser.sde
+        low = max(start.level / SPAN, self.config.sigma_min)
+        high = max(start.level, low * 1.001)
+        grid = karras_grid(sde, steps, sigma_max=high, sigma_min=low, rho=3.0)
+        wave = sample(
+            denoise, sde, space, solver=solver_by_name("dpmpp-2m"), grid=grid, noise=noise, start=guess
+        )
+        return wave.cpu()
+
+
+def describe(vocoder: Vocoder) -> dict[str, Any]:
+    """JSON-able facts about a vocoder for reports."""
+    count = sum(p.numel() for p in vocoder.network.parameters())
+    return {"model": vocoder.name, "mel": vocoder.spec.name, "parameters": count}
