@@ -23,7 +23,8 @@ def embed(mol: Mol, n: int, seed: int, *, attempts: int = 30) -> list[np.ndarray
     if mol.GetNumAtoms() == 1:
         return [np.zeros((1, 3))] * n
     parameters: Any = rdDistGeom.ETKDGv3()
-    parameters.randomSeed = seed % _SEED_LIMIT
+    # Seed 0 would make RDKit embed n copies of one geometry.
+    parameters.randomSeed = seed % _SEED_LIMIT or 1
     parameters.maxIterations = attempts
     parameters.numThreads = 1
     work = Mol(mol)
