@@ -12,7 +12,7 @@ from rdkit.Chem import Mol
 from scoregen.errors import InputError
 
 from .chem import canonical_smiles, has_3d, stereo_from_3d
-from .metrics import ensemble_scores, rmsd_matrix, summarise
+from .metrics import EnsembleScores, ensemble_scores, rmsd_matrix, summarise
 from .sdf import parse_block, read_blocks
 
 Ensembles = dict[str, tuple[Mol, list[np.ndarray]]]
@@ -41,7 +41,7 @@ def evaluate_conformers(
     problems: list[tuple[str, str]] = []
     references, made = _ensembles(reference, problems), _ensembles(generated, problems)
     problems += [(smiles, "not among the references") for smiles in made if smiles not in references]
-    scores = []
+    scores: list[EnsembleScores | None] = []
     for smiles, (mol, positions) in references.items():
         if smiles not in made:
             scores.append(None)
