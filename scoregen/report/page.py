@@ -79,8 +79,8 @@ def build_page(title: str, lead: str, sections: Sequence[Section], molecules: Se
     Returns:
         HTML that refers to nothing outside itself.
     """
-    # "</" would end the script early; JSON lets its slash be escaped.
-    data = json.dumps([{"blocks": list(card.blocks)} for card in molecules]).replace("</", "<\\/")
+    # A "<" in a name could end the script early; JSON lets it be escaped.
+    data = json.dumps([{"blocks": list(card.blocks)} for card in molecules]).replace("<", "\\u003c")
     body = "\n".join(
         f"<section><h2>{html.escape(s.title)}</h2><p class='lead'>{html.escape(s.lead)}</p>{s.body}</section>"
         for s in sections

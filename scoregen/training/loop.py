@@ -203,7 +203,7 @@ class Trainer:
         found = checkpoint.checkpoints(self.config.run)
         last = f"last good checkpoint: {found[-1]}" if found else "no checkpoint was written yet"
         raise TrainingDiverged(
-            f"{name} is {float(value)} at step {self.progress.step}; lower train.learning_rate. {last}"
+            f"{name} is {float(value.detach())} at step {self.progress.step}; lower train.learning_rate. {last}"
         )
 
     @torch.no_grad()
