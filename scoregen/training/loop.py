@@ -202,9 +202,8 @@ class Trainer:
             return
         found = checkpoint.checkpoints(self.config.run)
         last = f"last good checkpoint: {found[-1]}" if found else "no checkpoint was written yet"
-        raise TrainingDiverged(
-            f"{name} is {float(value.detach())} at step {self.progress.step}; lower train.learning_rate. {last}"
-        )
+        where = f"{float(value.detach())} at step {self.progress.step}"
+        raise TrainingDiverged(f"{name} is {where}; lower train.learning_rate. {last}")
 
     @torch.no_grad()
     def _evaluate(self, log: RunLog) -> None:
