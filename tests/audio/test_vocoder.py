@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoregen.audio import vocoder as module
+from scoregen.audio.loudness import gain_to_target, level_db, scale_mel
+from scoregen.audio.vocoder import Start
+from scoregen.errors import InputError
+
+from .helpers import SPEC, mel_of, small_vocoder, speech
+
+
+@given(st.integers(1, 9_000), st.sampled_from([8_000, 16_000, 22_050, 44_100]))
+@settings(deadline=None, max_examples=15)
+def test_resynthesis_has_exactly_the_input_length(samples: int, rate: int) -> None:
+    wave = speech(0)[10_000 : 10_000 + samples]
+    out = small_vocoder().resynthesize(wave, rate, steps=1)
+    assert out.shape == wave.shape
+    assert out.dtype == np.float32
+    assert np.isfinite(out).all()
+
+
+@given(st.integers(1, 40))
+@settings(deadline=None, max_examples=10)
+def test_synthesis_has_frames_times_hop(frames: int) -> None:
+    mel = mel_of(speech(0))[:, 30 : 30 + frames]
+    assert small_vocoder().synthesize(mel, steps=1).shape == (frames * SPEC.hop,)
+
+
+def test_deterministic_and_seeded() -> None:
+    mel = mel_of(speech(0))[:, :60]
+    vocoder = small_vocoder()
+    first = vocoder.synthesize(mel, seed=3, steps=2)
+    torch.manual_seed(99)
+    np.testing.assert_array_equal(first, vocoder.synthesize(mel, seed=3, steps=2))
+    assert np.abs(first - vocoder.synthesize(mel, seed=4, steps=2)).max() > 1e-3
+    assert np.abs(first - vocoder.synthesize(mel, seed=3, steps=2, sample_id=1)).max() > 1e-3
+
+
+def test_batch_composition_does_not_matter() -> None:
+    vocoder = small_vocoder()
+    mels = torch.stack([mel_of(speech(i))[:, 20:70] for i in range(3)])
+    ids = torch.tensor([5, 6, 7])
+    together = vocoder.synthesize_batch(mels, ids, seed=1, steps=3)
+    turned = vocoder.synthesize_batch(mels.flip(0), ids.flip(0), seed=1, steps=3).flip(0)
+    torch.testing.assert_close(together, turned, atol=2e-4, rtol=1e-3)
+    for i in range(3):
+        alone = vocoder.synthesize(mels[i], seed=1, steps=3, sample_id=5 + i)
+        np.testing.assert_allclose(alone, together[i].numpy(), atol=2e-4)
+
+
+@pytest.mark.parametrize("start", [Start("griffinlim", 0.2), Start("noise", 5.0)])
+def test_long_clips_in_windows_equal_the_whole(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    mel = mel_of(np.concatenate([speech(i) for i in range(5)]))
+    vocoder = small_vocoder()
+    whole = vocoder.synthesize(mel, steps=2, start=start)
+    monkeypatch.setattr(module, "WINDOW", 150)
+    seen = []
+    render = vocoder._render
+    monkeypatch.setattr(vocoder, "_render", lambda m, *rest: (seen.append(m.shape[-1]), render(m, *rest))[1])
+    pieces = vocoder.synthesize(mel, steps=2, start=start)
+    assert len(seen) > 4
+    assert max(seen) <= 150 + 2 * vocoder.halo(2, start) < mel.shape[1]
+    np.testing.assert_allclose(pieces, whole, atol=1e-3)
+
+
+def test_loudness_is_restored() -> None:
+    wave = speech(2)
+    vocoder = small_vocoder()
+    loud = vocoder.resynthesize(wave, 22_050, steps=1)
+    quiet = vocoder.resynthesize(wave / 30, 22_050, steps=1)
+    np.testing.assert_allclose(quiet * 30, loud, atol=0.1 * np.abs(loud).max())
+    assert 0.5 < loud.std() / wave.std() < 2
+
+
+def test_level_follows_gain() -> None:
+    mel = mel_of(speech(0))[None]
+    assert abs(float(level_db(SPEC, mel)) + 18) < 1.5
+    quieter = scale_mel(SPEC, mel, torch.tensor([0.1]))
+    assert abs(float(level_db(SPEC, quieter) - level_db(SPEC, mel)) + 20) < 0.1
+    torch.testing.assert_close(
+        gain_to_target(SPEC, quieter), 10 * gain_to_target(SPEC, mel), rtol=1e-2, atol=0
+    )
+
+
+def test_silence_stays_silent() -> None:
+    vocoder = small_vocoder()
+    assert not vocoder.resynthesize(np.zeros(5_000, np.float32), 22_050, steps=1).any()
+    assert not vocoder.synthesize(torch.full((80, 9), SPEC.lowest), steps=1).any()
+
+
+def test_steps_change_the_network_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocoder = small_vocoder()
+    calls = []
+    forward = vocoder.network.forward
+    monkeypatch.setattr(vocoder.network, "forward", lambda *a: (calls.append(1), forward(*a))[1])
+    vocoder.synthesize(mel_of(speech(0))[:, :20], steps=4)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("wave", "reason"),
+    [
+        (np.zeros(0), "length 0"),
+        (np.zeros((2, 100)), "one channel"),
+        (np.array([0.1, np.nan]), "NaN"),
+    ],
+)
+def test_bad_waveforms_are_refused(wave: np.ndarray, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        small_vocoder().resynthesize(wave, 22_050)
+
+
+def test_bad_mels_and_steps_are_refused() -> None:
+    vocoder = small_vocoder()
+    mel = mel_of(speech(0))[:, :20]
+    with pytest.raises(InputError, match=r"my\.npy.*floor"):
+        vocoder.synthesize(mel - 4, source="my.npy")
+    with pytest.raises(InputError, match="shape"):
+        vocoder.synthesize(mel[None])
+    with pytest.raises(InputError, match="steps"):
+        vocoder.synthesize(mel, steps=0)
+    with pytest.raises(InputError, match="sample rate"):
+        vocoder.resynthesize(speech(0), 0)
