@@ -1,4 +1,4 @@
-"""Scores of generated recordings against references, files or folders."""
+"""Scores of generated sound files against the recordings they stand for, matched by file name."""
 
 from __future__ import annotations
 
@@ -10,62 +10,60 @@ import numpy as np
 
 from scoregen.errors import InputError
 
-from .files import SOUND, find_inputs, read_clip
+from .files import SOUND, find_inputs, read_clip, resample
 from .metrics import mr_stft_distance, pesq_wb, stoi
-
-MEASURES = ("pesq_wb", "stoi", "mr_stft")
 
 
 def evaluate_audio(generated: str | os.PathLike[str], reference: str | os.PathLike[str]) -> dict[str, Any]:
-    """PESQ-WB, STOI and MR-STFT distance of each pair, and their means.
+    """PESQ-WB, STOI and multi-resolution STFT distance, mean over clips.
 
-    Files of two folders are matched by their path without suffix; two files are one pair.
+    Folders are matched by path without suffix. A pair must last equally long, up to one millisecond; another
+    sample rate is converted to the reference's.
 
     Returns:
-        ``clips`` (count), the mean of each measure (None without a clip), ``rows`` (one dict a clip) and
-        ``problems``: (file, reason) pairs.
+        ``clips`` scored; the means ``pesq_wb``, ``stoi``, ``mr_stft`` (None without clips); ``scores`` of
+        each clip; ``problems``: ``(file, reason)`` of what could not be scored.
 
     Raises:
-        InputError: nothing to compare.
-        MissingExtra: the packages of the ``metrics`` extra are not installed.
+        InputError: a folder without sound files.
+        MissingExtra: pesq or pystoi is not installed.
     """
+    made, wanted = _by_name(generated), _by_name(reference)
+    if len(made) == len(wanted) == 1:
+        wanted = dict(zip(made, wanted.values(), strict=True))
+    scores: dict[str, dict[str, float]] = {}
     problems: list[tuple[str, str]] = []
-    rows = []
-    for name, made, truth in _pairs(Path(generated), Path(reference), problems):
+    for name, path in made.items():
         try:
-            rows.append({"name": name, **_scores(made, truth)})
+            if name not in wanted:
+                raise InputError(f"no reference named '{name}' in {reference}")
+            scores[name] = _score(path, wanted[name])
         except InputError as error:
-            problems.append((name, str(error)))
-    means = {key: float(np.mean([row[key] for row in rows])) if rows else None for key in MEASURES}
-    return {"clips": len(rows), **means, "rows": rows, "problems": problems}
-
-
-def _scores(made: Path, truth: Path) -> dict[str, float]:
-    a, b = read_clip(truth), read_clip(made)
-    if a.sample_rate != b.sample_rate:
-        raise InputError(f"{b.sample_rate} Hz against {a.sample_rate} Hz in the reference; resample one")
-    if len(a.wave) != len(b.wave):
-        raise InputError(f"{len(b.wave)} samples against {len(a.wave)} in the reference; align them first")
-    return {
-        "pesq_wb": pesq_wb(a.wave, b.wave, a.sample_rate),
-        "stoi": stoi(a.wave, b.wave, a.sample_rate),
-        "mr_stft": mr_stft_distance(a.wave, b.wave),
+            problems.append((str(path), str(error)))
+    problems.extend(
+        (str(wanted[name]), "nothing was generated for it") for name in wanted if name not in made
+    )
+    means = {
+        key: float(np.mean([s[key] for s in scores.values()])) if scores else None
+        for key in ("pesq_wb", "stoi", "mr_stft")
     }
+    return {"clips": len(scores), **means, "scores": scores, "problems": problems}
 
 
-def _pairs(generated: Path, reference: Path, problems: list[tuple[str, str]]) -> list[tuple[str, Path, Path]]:
-    for path in (generated, reference):
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-    if generated.is_dir() != reference.is_dir():
-        raise InputError("give two files or two folders, not one of each")
-    if not generated.is_dir():
-        return [(generated.name, generated, reference)]
-    truth = {relative.with_suffix(""): path for path, relative in find_inputs([reference], SOUND)}
-    pairs = []
-    for path, relative in find_inputs([generated], SOUND):
-        if relative.with_suffix("") in truth:
-            pairs.append((str(relative), path, truth[relative.with_suffix("")]))
-        else:
-            problems.append((str(relative), "no reference of that name"))
-    return pairs
+def _by_name(source: str | os.PathLike[str]) -> dict[str, Path]:
+    return {str(relative.with_suffix("")): path for path, relative in find_inputs([source], SOUND)}
+
+
+def _score(path: Path, reference: Path) -> dict[str, float]:
+    want, have = read_clip(reference), read_clip(path)
+    wave = resample(have.wave, have.sample_rate, want.sample_rate)
+    if abs(len(wave) - len(want.wave)) > want.sample_rate / 1000:
+        lasts, should = len(wave) / want.sample_rate, len(want.wave) / want.sample_rate
+        raise InputError(f"lasts {lasts:.3f} s, its reference {should:.3f} s")
+    count = min(len(wave), len(want.wave))
+    a, b = want.wave[:count], wave[:count]
+    return {
+        "pesq_wb": pesq_wb(a, b, want.sample_rate),
+        "stoi": stoi(a, b, want.sample_rate),
+        "mr_stft": mr_stft_distance(a, b),
+    }

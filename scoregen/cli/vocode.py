@@ -1,79 +1,58 @@
-"""``scoregen vocode``: recordings or mel spectrograms to waveforms."""
+"""``scoregen vocode``."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from scoregen.errors import ScoregenError
 
 
 def vocode(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="INPUT...", help="Sound (.wav .flac .ogg), mel (.npy .pt), or folders of them."
-        ),
+        typer.Argument(metavar="INPUT", help="Sound (.wav .flac .ogg), mel (.npy .pt), or folders of them."),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Sound file (one input) or folder.")],
-    model: Annotated[str, typer.Option("--model", help="Model name or folder.")] = "vocoder-small-22k",
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Network calls.")] = 6,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
-    errors: Annotated[Path | None, typer.Option("--errors", help="CSV of inputs that failed.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Sound file (for one input) or folder.")],
+    model: Annotated[
+        str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
+    ] = "vocoder-small-22k",
+    steps: Annotated[int, typer.Option(min=1, help="Network calls.")] = 6,
+    seed: Annotated[int, typer.Option(help="Same seed, same waveforms.")] = 0,
+    errors: Annotated[Path | None, typer.Option(help="CSV for the inputs that failed.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Make waveforms from mel spectrograms, or send recordings through theirs and back.
+    """Waveforms of mel spectrograms, or of recordings through their mel and back.
 
-    A waveform has exactly the input's length (frames times hop for a mel). One bad input never stops the
-    others. Exit code 0: all good, 1: some inputs failed, 2: wrong usage.
+    A waveform has exactly the input's length and sample rate; that of a mel has frames times hop samples.
+
+    Exit code: 0 all good, 1 some inputs failed (each on stderr and in --errors), 2 wrong usage.
     """
     from scoregen.audio.pipeline import run_vocode
     from scoregen.audio.vocoder import Vocoder
 
-    bar = Progress(
-        TextColumn("vocoding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        disable=not sys.stderr.isatty(),
-    )
-    try:
-        vocoder = Vocoder.from_pretrained(model)
-        with bar:
-            task = bar.add_task("vocoding", total=None)
-            summary = run_vocode(
-                inputs,
-                out,
-                vocoder,
-                steps=steps,
-                seed=seed,
-                errors=errors,
-                on_failure=lambda name, reason: print(_line(name, reason), file=sys.stderr),
-                on_done=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    except ScoregenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    for notice in summary.notices:
-        print(f"note: {notice}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(summary.as_dict()))
-    else:
-        print(
-            f"{len(summary.outputs)} of {summary.inputs} inputs vocoded to {out}:"
-            f" {summary.audio_seconds:.1f} s of audio in {summary.seconds:.1f} s"
-            f" ({summary.model}, {steps} steps)"
+    from .ui import emit, failed, pick_device, progress
+
+    vocoder = Vocoder.from_pretrained(model, pick_device(device))
+    with progress("clips") as on_done:
+        summary = run_vocode(
+            inputs,
+            out,
+            vocoder,
+            steps=steps,
+            seed=seed,
+            errors=errors,
+            on_failure=lambda name, reason: failed(name, None, reason.removeprefix(f"{name}: ")),
+            on_done=on_done,
         )
-    if summary.failures:
-        raise typer.Exit(1)
-
-
-def _line(name: str, reason: str) -> str:
-    return f"failed: {reason}" if reason.startswith(name) else f"failed: {name}: {reason}"
+    for notice in summary.notices:
+        typer.echo(f"note: {notice}", err=True)
+    lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
+    emit(
+        as_json,
+        summary.as_dict(),
+        f"{len(summary.outputs)} waveforms, {summary.audio_seconds:.1f} s of sound in "
+        f"{summary.seconds:.1f} s → {out}{lost}",
+    )
+    raise typer.Exit(1 if summary.failures else 0)
