@@ -85,7 +85,8 @@ class Pool:
         window = np.arange(low, min(low + 2 * half, len(self.records)))
         chosen = rng.choice(window, min(count, len(window)), replace=False)
         fitting = max(1, pairs // int(self.sizes[chosen].max()) ** 2)
-        return self.records[chosen[:fitting]]
+        records: np.ndarray = self.records[chosen[:fitting]]
+        return records
 
 
 class ConformerTask:
