@@ -32,6 +32,9 @@ def conformers(
         typer.Option(metavar="KCAL", help="Drop conformers this far above the lowest, kcal/mol."),
     ] = None,
     errors: Annotated[Path | None, typer.Option(help="CSV for the inputs that failed.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep finished parts when interrupted; go on from them.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -50,7 +53,14 @@ def conformers(
     generator = ConformerGenerator.from_pretrained(model, pick_device(device))
     with progress("conformers") as on_done:
         summary = run_conformers(
-            inputs, out, generator, settings, errors=errors, on_failure=failed, on_done=on_done
+            inputs,
+            out,
+            generator,
+            settings,
+            errors=errors,
+            resume=resume,
+            on_failure=failed,
+            on_done=on_done,
         )
     lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
     emit(
