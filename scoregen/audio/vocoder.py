@@ -28,6 +28,8 @@ from .phase import faded
 DEFAULT_MODEL = "vocoder-small-22k"
 DEFAULT_STEPS = 6
 
+# Waveforms with smaller peaks are digital silence (16 bits resolve 3e-5).
+SILENCE = 1e-6
 # Frames of mel that overlap the ends of a clip, so that edge effects fall outside it.
 PAD = 4
 # Frames rendered at once; bounds the memory of long clips (24 s at 22.05 kHz and a hop of 256).
@@ -189,21 +191,26 @@ class Vocoder:
             InputError: not a mono waveform, empty, or with NaN or infinite samples.
         """
         wave = check_wave(waveform, source)
-        mel = self.mel(wave, sample_rate)
+        at_rate = self._padded(resample(wave, sample_rate, self.sample_rate))
+        # Quiet recordings would sink below the convention's floor, so their level is set before the mel.
+        gain = gain_to_target(self.spec, aligned(self.spec, self.spec(at_rate[None])))
+        if float(at_rate.abs().max()) < SILENCE:
+            return np.zeros_like(wave)
+        mel = self.spec(at_rate * gain)[:, : len(at_rate) // self.spec.hop]
         out = self.synthesize(mel, seed=seed, steps=steps, sample_id=sample_id, start=start, source=source)
-        return fit(resample(out, self.sample_rate, sample_rate), len(wave))
+        return fit(resample(out / float(gain), self.sample_rate, sample_rate), len(wave))
 
-    @torch.no_grad()
-    def mel(self, waveform: np.ndarray, sample_rate: int) -> Tensor:
-        """Log-mel ``(n_mels, F)`` of a mono waveform, F whole blocks that cover it."""
+    def mel(self, waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
+        """Log-mel of a mono waveform ``(T,)``: ``(n_mels, F)``, F blocks that just cover it."""
         wave = resample(check_wave(waveform), sample_rate, self.sample_rate)
-        # At least two analysis windows, so that the shortest click has a spectrum.
-        frames = max(-(-len(wave) // self.spec.hop), -(-2 * self.spec.n_fft // self.spec.hop))
-        padded = torch.from_numpy(fit(wave, frames * self.spec.hop))
-        # Quiet recordings would fall under the convention's floor, so the level is set before, then restored.
-        gain = float(gain_to_target(self.spec, aligned(self.spec, self.spec(padded[None])))[0])
-        mel = self.spec(padded * gain) if np.abs(wave).max() > 1e-5 else self.spec(padded)
-        return scale_mel(self.spec, mel[None], torch.tensor([1 / gain]))[0] if gain > 1 else self.spec(padded)
+        frames = -(-len(wave) // self.spec.hop)
+        return self.spec(self._padded(wave))[:, :frames]
+
+    def _padded(self, wave: np.ndarray) -> Tensor:
+        """Zeros at the end up to whole blocks, and to two analysis windows at least."""
+        hop = self.spec.hop
+        frames = max(-(-len(wave) // hop), -(-2 * self.spec.n_fft // hop))
+        return torch.from_numpy(fit(wave, frames * hop))
 
     @torch.no_grad()
     def estimate(
