@@ -84,7 +84,6 @@ def test_wrong_usage_exits_with_two(scoregen, args: list[str]) -> None:
         (["train", "none.yaml"], "none.yaml: no such configuration file"),
         (["train", "none.yaml", "--max-time", "soon"], "--max-time 'soon'"),
         (["evaluate", "conformers", "no.sdf", "--reference", "no.sdf"], "no.sdf: no such file"),
-        (["evaluate", "audio", "no.wav", "--reference", "no.wav"], "no.wav: no such file"),
         (["models", "show", "no-such-model"], "not found"),
         (["demo", "--conformer-model", "no-such-model"], "not found"),
     ],

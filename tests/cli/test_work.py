@@ -173,15 +173,12 @@ def test_audio_against_itself_and_against_noise(scoregen, tmp_path: Path) -> Non
     assert done.code == 1
     assert noisy["pesq_wb"] < same["pesq_wb"] - 0.5
     assert noisy["mr_stft"] > 0.1
-    assert noisy["problems"] == [["extra.wav", "no reference of that name"]]
+    assert len(noisy["problems"]) == 1
+    assert "extra.wav" in noisy["problems"][0][0]
+    assert "no reference named 'extra'" in noisy["problems"][0][1]
 
 
-def test_audio_of_another_length_or_rate_is_refused(scoregen, tmp_path: Path) -> None:
-    pytest.importorskip("pesq", reason="the metrics extra is not installed")
-    wave, rate = soundfile.read(clips()[0], dtype="float32")
-    soundfile.write(tmp_path / "short.wav", wave[:-1], rate)
-    soundfile.write(tmp_path / "rate.wav", wave, rate + 1)
-    for name, reason in (("short.wav", "align them first"), ("rate.wav", "resample one")):
-        done = scoregen("evaluate", "audio", tmp_path / name, "--reference", clips()[0])
-        assert done.code == 1
-        assert reason in done.err
+def test_a_missing_recording_is_reported(scoregen, tmp_path: Path) -> None:
+    done = scoregen("evaluate", "audio", tmp_path / "no.wav", "--reference", tmp_path / "no.wav")
+    assert done.code == 1
+    assert "no.wav: no such file" in done.err
