@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, HEIGHT = 1260, 1920
+WIDTH, HEIGHT = 1260, 1806
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
