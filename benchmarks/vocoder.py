@@ -49,8 +49,8 @@ def methods(vocoder: Vocoder, steps: list[int]) -> dict[str, Callable[[torch.Ten
         "estimate": vocoder.estimate,
     }
     table |= {f"{vocoder.name} {k}": run(k) for k in steps}
-    noise = Start("noise", vocoder.config.sigma_max)
-    return table | {f"{vocoder.name} {max(steps)} from noise": run(max(steps), noise)}
+    other = Start("griffinlim", 1.0) if vocoder.config.init == "noise" else Start("noise", 5.0)
+    return table | {f"{vocoder.name} 6, {other.kind} start": run(6, other)}
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def main() -> None:
             "benchmark": "vocoder",
             **describe(vocoder),
             "threads": options.threads,
-            "settings": {"start": vocoder.config.start, "iterations": vocoder.config.iterations},
+            "settings": vocoder.config.model_dump(include={"init", "start", "iterations", "blend"}),
             "rows": [dict(zip(COLUMNS, row, strict=True)) for row in rows],
         },
     )

@@ -26,7 +26,7 @@ from scoregen.errors import InputError
 
 from .estimate import MagnitudeNet, scaled
 from .mel import MelSpec
-from .phase import analyse, faded, outer, synthesise, unit
+from .phase import analyse, faded, griffin_lim, outer, synthesise
 from .prior import LappedSpace
 
 CLIP = 8.0
@@ -291,26 +291,42 @@ class Condition:
 
 
 class GuidedWaveGrad(nn.Module):
-    r"""WaveGrad that corrects a Wiener filter.
+    r"""WaveGrad that corrects a classical denoiser.
 
-    If time-frequency cells were independent Gaussians with the estimated magnitudes M as deviations, the
-    best denoiser at noise-to-signal ratio r would be the Wiener filter
-    :math:`M^2 / (M^2 + r^2 S^2)`, with S the deviation of the prior's noise. The network starts as that
-    filter and learns what it lacks: how cells hang together. It also sees the filtered waveform and the state
-    with its magnitudes replaced by M (one Griffin-Lim step), both whitened.
+    Two denoisers need no training once the STFT magnitudes M of the speech are estimated. At a low
+    noise-to-signal ratio r, the Wiener filter :math:`M^2 / (M^2 + r^2 S^2)`, with S the deviation of the
+    prior's noise: it keeps the phases. At a high ratio, where the phases of the state mean little, a few
+    Griffin-Lim iterations from them: a signal that is consistent and has magnitudes M. The network starts
+    as their blend, weighted :math:`r_0^2 : r^2`, and learns what it lacks. It sees both, whitened, beside the
+    state.
 
     Args:
         spec: mel convention.
         config: sizes of the WaveGrad part.
         width: channels of the magnitude network.
         trust: floor of M relative to S in the filter, against magnitudes estimated far too low.
+        iterations: of Griffin-Lim in each call.
+        blend: the ratio r_0.
     """
 
-    def __init__(self, spec: MelSpec, config: WaveGradConfig, width: int = 256, trust: float = 0.3):
+    def __init__(
+        self,
+        spec: MelSpec,
+        config: WaveGradConfig,
+        width: int = 256,
+        trust: float = 0.3,
+        iterations: int = 8,
+        blend: float = 0.05,
+    ):
         super().__init__()
-        self.spec, self.trust = spec, trust
+        self.spec, self.trust, self.iterations, self.blend = spec, trust, iterations, blend
         self.magnitude = MagnitudeNet(spec, width)
         self.wave = WaveGrad(config, extra=2)
+
+    def halo(self) -> int:
+        """Frames on either side that an output sample of one call can depend on (an upper bound)."""
+        transform = -(-self.spec.n_fft // self.spec.hop)
+        return max(self.wave.halo() + transform, (self.iterations + 1) * transform) + transform
 
     def condition(self, mel: Tensor, space: Space) -> tuple[Condition, Tensor]:
         """The condition of aligned log-mels ``(B, n_mels, F)`` and, for training, the log magnitudes."""
@@ -334,18 +350,18 @@ class GuidedWaveGrad(nn.Module):
         ratio = (4 * c_noise).exp()[:, None]
         norm = (1 + ratio.square()).sqrt()
         state = x_in * norm
+        half = self.spec.hop // 2
         with torch.no_grad():
             spectrum = analyse(self.spec, state)
-            magnitude, deviation = outer(cond.magnitude), outer(cond.deviation)
-            power = magnitude.square() + (self.trust * deviation).square()
+            deviation = outer(cond.deviation)
+            power = outer(cond.magnitude).square() + (self.trust * deviation).square()
             gain = power / (power + (ratio[..., None] * deviation).square())
-            wiener = synthesise(self.spec, gain * spectrum)
-            projected = synthesise(self.spec, magnitude * unit(spectrum))
-            half = self.spec.hop // 2
-            extra = [
-                faded(space.whiten(faded(x, half)).clamp(-CLIP, CLIP), half) for x in (wiener, projected)
-            ]
-            # The output F for which EDM's skip + c_out F is the Wiener filter.
-            start = (wiener - state / norm.square()) * norm / ratio
+            wiener = faded(synthesise(self.spec, gain * spectrum), half)
+            consistent = griffin_lim(self.spec, cond.magnitude, iterations=self.iterations, phases=state)
+            consistent = faded(consistent, half)
+            extra = [faded(space.whiten(x).clamp(-CLIP, CLIP), half) for x in (wiener, consistent)]
+            classical = torch.lerp(consistent, wiener, self.blend**2 / (self.blend**2 + ratio.square()))
+            # The output F for which EDM's skip + c_out F is the classical denoiser.
+            start = (classical - state / norm.square()) * norm / ratio
         correction: Tensor = self.wave(x_in, c_noise, space, (cond.mel, *extra))
         return start + correction

@@ -63,8 +63,10 @@ class VocoderModelConfig(Strict):
     trust: float = Field(0.3, gt=0, description="floor of the estimated magnitudes in the Wiener filter")
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(20.0, gt=0)
-    start: float = Field(0.2, gt=0, description="noise level that the Griffin-Lim estimate starts from")
-    iterations: int = Field(32, ge=0, description="Griffin-Lim iterations of the estimate")
+    iterations: int = Field(8, ge=0, description="Griffin-Lim iterations in each network call")
+    blend: float = Field(0.05, gt=0, description="noise level at which filter and Griffin-Lim weigh the same")
+    init: Literal["noise", "griffinlim"] = Field("noise", description="where the reverse process starts")
+    start: float = Field(5.0, gt=0, description="noise level it starts at")
 
     def spec(self) -> MelSpec:
         """The mel convention."""
@@ -104,7 +106,9 @@ def build_denoiser(config: VocoderModelConfig) -> Denoiser:
             f"model.network: factors {sizes.factors} times patch {sizes.patch} make {sizes.hop},"
             f" but '{spec.name}' has a hop of {spec.hop}"
         )
-    network = GuidedWaveGrad(spec, sizes, config.magnitude_width, config.trust)
+    network = GuidedWaveGrad(
+        spec, sizes, config.magnitude_width, config.trust, config.iterations, config.blend
+    )
     # Calibrated priors whiten speech to a standard deviation of 1.
     return Denoiser(network, EDM(config.sigma_min, config.sigma_max), sigma_data=1.0)
 

@@ -34,8 +34,10 @@ SILENCE = 1e-6
 PAD = 4
 # Frames rendered at once; bounds the memory of long clips (24 s at 22.05 kHz and a hop of 256).
 WINDOW = 2048
-# Ratio of the first to the last noise level of a run.
-SPAN = 8.0
+# Noise level of the last call: speech at 16 bits hides it, and the network still has something to remove.
+LAST = 0.05
+# Griffin-Lim iterations of the estimate, about as many as six calls make.
+ESTIMATE_ITERATIONS = 48
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Vocoder:
         if steps < 1:
             raise InputError(f"steps must be at least 1, got {steps}")
         self.spec.check(mels, source)
-        start = start or Start("griffinlim", self.config.start)
+        start = start or Start(self.config.init, self.config.start)
         frames = mels.shape[-1]
         silent = mels.amax((1, 2)) <= self.spec.lowest + 0.1
         mels = aligned(self.spec, mels)
@@ -216,7 +218,7 @@ class Vocoder:
     def estimate(
         self, mel: Tensor | np.ndarray, *, seed: int = 0, iterations: int | None = None
     ) -> np.ndarray:
-        """What the reverse process starts from: learned magnitudes and Griffin-Lim, no diffusion.
+        """The estimate without diffusion: learned magnitudes and Griffin-Lim.
 
         Args:
             mel: ``(n_mels, F)``; held in memory whole.
@@ -234,16 +236,15 @@ class Vocoder:
         space = self.prior.space(padded)
         phases = Noise(seed, torch.zeros(1, dtype=torch.int64)).white(space, -1, stage=1)
         condition, _ = self.network.condition(padded, space)
-        count = self.config.iterations if iterations is None else iterations
+        count = ESTIMATE_ITERATIONS if iterations is None else iterations
         wave = estimate(self.spec, condition.magnitude, phases, count)[0].cpu() / gain
         return wave[PAD * self.spec.hop : -PAD * self.spec.hop].numpy()
 
     def halo(self, steps: int, start: Start) -> int:
         """Frames on either side that a sample of the output can depend on (an upper bound)."""
         transform = -(-self.spec.n_fft // self.spec.hop)
-        network = self.network.wave.halo() + transform + 4
-        phase = self.config.iterations * transform if start.kind == "griffinlim" else 0
-        return steps * network + phase + self.network.magnitude.halo() + PAD
+        phase = ESTIMATE_ITERATIONS * transform if start.kind == "griffinlim" else 0
+        return steps * self.network.halo() + phase + self.network.magnitude.halo() + PAD
 
     def _render(self, mels: Tensor, ids: Tensor, seed: int, steps: int, start: Start, offset: int) -> Tensor:
         """One window at the training level: ``(B, n_mels, F)`` → ``(B, F * hop)``."""
@@ -254,7 +255,7 @@ class Vocoder:
         guess: Tensor | None = None
         if start.kind == "griffinlim":
             phases = noise.white(space, -1, stage=1)
-            guess = estimate(self.spec, condition.magnitude, phases, self.config.iterations)
+            guess = estimate(self.spec, condition.magnitude, phases, ESTIMATE_ITERATIONS)
             guess = faded(guess, self.spec.hop // 2)
 
         def denoise(x: Tensor, t: Tensor) -> Prediction:
@@ -262,9 +263,8 @@ class Vocoder:
             return prediction
 
         sde = self.denoiser.sde
-        low = max(start.level / SPAN, self.config.sigma_min)
-        high = max(start.level, low * 1.001)
-        grid = karras_grid(sde, steps, sigma_max=high, sigma_min=low, rho=3.0)
+        low = min(LAST, start.level / 2)
+        grid = karras_grid(sde, steps, sigma_max=start.level, sigma_min=low, rho=3.0)
         wave = sample(
             denoise, sde, space, solver=solver_by_name("dpmpp-2m"), grid=grid, noise=noise, start=guess
         )

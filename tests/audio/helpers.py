@@ -44,7 +44,7 @@ def small_config(**changes: object) -> VocoderModelConfig:
     """A vocoder small enough for tests."""
     network = {"factors": [4, 4], "patch": 16, "frame": 16, "up": [16, 8], "down": [8, 16]}
     prior = calibrated("spectral").to_dict()
-    values = {"network": network, "magnitude_width": 16, "prior": prior, "iterations": 4, **changes}
+    values = {"network": network, "magnitude_width": 16, "prior": prior, "iterations": 2, **changes}
     return VocoderModelConfig.model_validate(values)
 
 
