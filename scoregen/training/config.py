@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scoregen.errors import InputError
 from scoregen.modality import Modality, get_modality
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+"""Configurations that come with the package."""
+
 
 class Strict(BaseModel):
     """Base of configuration sections: unknown keys are errors, values are frozen."""
@@ -82,13 +85,17 @@ def validate(kind: type[BaseModel], values: Any, where: str) -> Any:
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run's YAML and apply ``KEY=VALUE`` overrides with dotted keys (values are YAML too).
+    """Read a run's YAML (a path or a shipped name) and apply ``KEY=VALUE`` overrides.
+
+    Keys are dotted (``train.steps``), values are YAML.
 
     Raises:
         InputError: file missing, not YAML, a bad override, or values that do not fit.
     """
+    shipped = CONFIGS / f"{path}.yaml"
+    source = shipped if shipped.is_file() and not Path(path).exists() else Path(path)
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(source.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -172,6 +172,8 @@ class Trainer:
                     log.sync()
                     self.save()
                 if stop:
+                    if not (self.config.run / "best").exists():
+                        self._export(None)  # stopped before the first evaluation, or nothing is held out
                     break
         finally:
             log.close()
@@ -222,23 +224,25 @@ class Trainer:
         log.write(self.progress.step, dev_loss=loss)
         if loss < self.progress.best:
             self.progress.best = loss
-            info = {
-                **self.task.provenance(),
-                "training": {
-                    "steps": self.progress.step,
-                    "dev_loss": loss,
-                    "seed": self.config.seed,
-                    "train": json.loads(self.settings.model_dump_json()),
-                    "data": self.config.data,
-                },
-            }
-            save_pretrained(
-                self.config.run / "best",
-                self.modality.name,
-                self.model_config.model_dump(mode="json"),
-                self.ema.shadow,
-                info,
-            )
+            self._export(loss)
+
+    def _export(self, dev_loss: float | None) -> None:
+        """Write the averaged weights as the model folder ``best/``."""
+        data = {key: value for key, value in self.config.data.items() if key != "cache"}
+        training = {
+            "steps": self.progress.step,
+            "dev_loss": dev_loss,
+            "seed": self.config.seed,
+            "train": json.loads(self.settings.model_dump_json()),
+            "data": data,
+        }
+        save_pretrained(
+            self.config.run / "best",
+            self.modality.name,
+            self.model_config.model_dump(mode="json"),
+            self.ema.shadow,
+            {**self.task.provenance(), "training": training},
+        )
 
     def _batches(self) -> Iterator[Any]:
         first, last = self.progress.step, self.settings.steps

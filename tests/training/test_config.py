@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from scoregen.errors import InputError
-from scoregen.training.config import load_config
+from scoregen.training.config import CONFIGS, load_config
 
 
 @pytest.fixture
@@ -102,3 +102,11 @@ def test_unsafe_yaml_is_not_run(path: Path) -> None:
     path.write_text("modality: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(InputError, match="not valid YAML"):
         load_config(path)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+def test_shipped_configurations_are_found_by_name_and_valid(name):
+    config = load_config(name, ["run=elsewhere"])
+    modality, model, _ = config.resolve()
+    assert modality.name == config.modality and str(config.run) == "elsewhere"
+    assert model == modality.model_config.model_validate(config.model)

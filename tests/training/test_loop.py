@@ -231,6 +231,12 @@ def test_a_run_folder_is_complete(configure) -> None:
     assert not list(run.glob(".*")), "temporary files were left"
 
 
+def test_a_run_stopped_before_its_first_evaluation_still_leaves_a_model(configure) -> None:
+    run = train(configure("early", steps=1000, eval_every=1000), max_seconds=0)
+    training = from_pretrained(run / "best").info["training"]
+    assert training["steps"] == 1 and training["dev_loss"] is None and "cache" not in training["data"]
+
+
 def test_best_is_a_ready_model_of_the_average(configure) -> None:
     run = train(configure("best", steps=20))
     model = from_pretrained(run / "best")
