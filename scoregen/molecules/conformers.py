@@ -90,7 +90,8 @@ class Ensemble:
         positions: ``(N, 3)`` Å each, in the order drawn.
         energies: kcal/mol each; empty where none was computed.
         missing: conformers asked for that never passed the checks.
-        init: how each one was started.
+        init: how each one was made: ``noise``, ``etkdg``, or ``etkdg-unrefined``: the start itself, where no
+            draw passed the checks.
         problem: why something is missing, or None.
     """
 
@@ -201,11 +202,15 @@ class ConformerGenerator:
             for slot, positions in self._round(waiting, graphs, names, settings):
                 mol = ensembles[slot.molecule].mol
                 slot.tries += 1
-                if geometry_ok(mol, positions) and stereo_matches(mol, positions):
+                if sound(mol, positions):
                     origin = "noise" if slot.start is None else "etkdg"
                     found[slot.molecule, slot.conformer] = (positions, origin)
                 elif slot.tries == settings.tries:
-                    lost.append(slot)
+                    # In some strained cages only the start itself passes: better than nothing, and marked.
+                    if slot.start is not None and sound(mol, slot.start):
+                        found[slot.molecule, slot.conformer] = (slot.start, "etkdg-unrefined")
+                    else:
+                        lost.append(slot)
             waiting = [
                 s for s in waiting if (s.molecule, s.conformer) not in found and s.tries < settings.tries
             ]
@@ -279,7 +284,7 @@ class ConformerGenerator:
                     init.append(start)
                     continue
                 relaxed, energy = relax(mol, positions, settings.relax)
-                if geometry_ok(mol, relaxed) and stereo_matches(mol, relaxed):
+                if sound(mol, relaxed):
                     kept.append(relaxed)
                     energies.append(energy)
                     init.append(start)
@@ -290,6 +295,11 @@ class ConformerGenerator:
             ensemble.missing += broken
             ensemble.problem = f"{settings.relax} relaxation broke {broken} conformers; they were not written"
         ensemble.positions, ensemble.energies, ensemble.init = kept, energies, init
+
+
+def sound(mol: Mol, positions: np.ndarray) -> bool:
+    """Whether a geometry may be written: every stated stereo element, no broken bond, no clash."""
+    return geometry_ok(mol, positions) and stereo_matches(mol, positions)
 
 
 def distinct(mol: Mol, positions: Sequence[np.ndarray], threshold: float) -> list[bool]:

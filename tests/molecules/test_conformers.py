@@ -60,6 +60,14 @@ def test_a_broken_model_gives_a_report_and_no_wrong_record(tmp_path):
         broken.generate(DRUGS[1], n=2, init="noise", tries=2, steps=2)
 
 
+def test_where_no_draw_passes_the_sound_start_is_kept_and_marked():
+    broken = ConformerGenerator(small_model(), "random")
+    mol = standardise(DRUGS[1])
+    ensemble = broken.ensembles([mol], Settings(n=2, init="etkdg", sigma=5.0, tries=1, steps=2))[0]
+    assert ensemble.init == ["etkdg-unrefined"] * 2 and ensemble.problem is None
+    assert all(stereo_matches(mol, positions) for positions in ensemble.positions)
+
+
 def test_relaxation_lowers_the_energy_and_the_window_cuts(generator):
     mol = standardise("CCCCO")
     raw = generator.ensembles([mol], Settings(n=4, seed=2, energy_window=1e6))[0]
