@@ -9,6 +9,7 @@ deviation is near 0.75 Å for organic molecules of any size. The null vector of 
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse.csgraph import laplacian
 
 from scoregen.errors import InputError
 
@@ -27,12 +28,9 @@ def harmonic_factors(bonds: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray,
     Raises:
         InputError: the graph is not connected, so the noise between its parts would be infinite.
     """
-    laplacian = np.zeros((n, n))
-    first, last = bonds[:, 0].astype(np.int64), bonds[:, 1].astype(np.int64)
-    np.add.at(laplacian, (first, first), 1.0)
-    np.add.at(laplacian, (last, last), 1.0)
-    laplacian[first, last] = laplacian[last, first] = -1.0
-    values, vectors = np.linalg.eigh(laplacian)
+    adjacency = np.zeros((n, n))
+    adjacency[bonds[:, 0], bonds[:, 1]] = adjacency[bonds[:, 1], bonds[:, 0]] = 1.0
+    values, vectors = np.linalg.eigh(laplacian(adjacency))
     if n > 1 and values[1] < 1e-8:
         raise InputError("the molecule has more than one fragment; give one fragment at a time")
     values, vectors = values[1:], vectors[:, 1:]
