@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .mel import MelSpec
-from .phase import analyse, griffin_lim
+from .mel import MelSpec, aligned
+from .phase import analyse, griffin_lim, outer, synthesise
 from .prior import band_interpolation
 
 SMALLEST = 1e-4
@@ -74,10 +74,17 @@ def scaled(spec: MelSpec, mel: Tensor) -> Tensor:
 
 
 def magnitude_loss(spec: MelSpec, log_magnitude: Tensor, wave: Tensor) -> Tensor:
-    """Mean absolute error of the log magnitudes against those of ``wave`` ``(B, F * hop)``, one value."""
-    true = analyse(spec, wave)[..., 1:-1].abs()
+    """Distance of the log magnitudes from those of ``wave`` ``(B, F * hop)``, one value.
+
+    The mean absolute error of the logarithms plus twice the relative one of the square roots, which looks at
+    the loud cells.
+    """
     # The outermost frames see the reflected edges of the crop.
-    return ((true + SMALLEST).log() - log_magnitude)[..., 2:-2].abs().mean()
+    true = analyse(spec, wave)[..., 3:-3].abs()
+    found = log_magnitude[..., 2:-2]
+    logs = ((true + SMALLEST).log() - found).abs().mean()
+    roots = (true.sqrt() - (found / 2).exp()).abs().mean() / true.sqrt().mean().clamp(min=SMALLEST)
+    return logs + 2 * roots
 
 
 def pseudo_inverse(spec: MelSpec, mel: Tensor) -> Tensor:
@@ -89,6 +96,65 @@ def pseudo_inverse(spec: MelSpec, mel: Tensor) -> Tensor:
     return magnitude
 
 
-def estimate(spec: MelSpec, magnitude: Tensor, white: Tensor, iterations: int) -> Tensor:
-    """Waveforms ``(B, F * hop)`` by fast Griffin-Lim from the phases of the noise ``white``."""
-    return griffin_lim(spec, magnitude, iterations=iterations, phases=white)
+def mel_gain(spec: MelSpec, mel: Tensor, found: Tensor, strength: float = 1.0) -> Tensor:
+    """Factors for the cells of an STFT that bring its log-mel ``found`` to ``mel``, both ``(B, n_mels, F)``.
+
+    Returns:
+        ``(B, n_fft // 2 + 1, F)``, interpolated between bands, each within a factor of e².
+    """
+    _, mixing = band_interpolation(spec)
+    wanted, have = (spec.expand(m).clamp(min=spec.floor).log() for m in (mel, found))
+    nats = (wanted - have).clamp(-2, 2)
+    return (strength * (mixing.to(mel).T @ nats)).exp()
+
+
+def with_mel(spec: MelSpec, magnitude: Tensor, mel: Tensor) -> Tensor:
+    """``magnitude`` scaled so that its mel is ``mel`` (up to the interpolation between bands)."""
+    found = spec.compress(spec.filterbank().to(mel).T @ magnitude)
+    return magnitude * mel_gain(spec, mel, found)
+
+
+def with_mel_of_wave(spec: MelSpec, wave: Tensor, mel: Tensor) -> Tensor:
+    """``wave`` ``(B, F * hop)`` filtered in time and frequency so that its mel comes nearer to ``mel``."""
+    found = aligned(spec, spec(wave), mel.shape[-1])
+    return synthesise(spec, outer(mel_gain(spec, mel, found)) * analyse(spec, wave))
+
+
+def consistent(
+    spec: MelSpec, magnitude: Tensor, mel: Tensor, phases: Tensor, *, iterations: int, corrections: int = 2
+) -> Tensor:
+    """Griffin-Lim from the phases of a waveform, then corrections towards the mel.
+
+    Griffin-Lim loses energy where its phases disagree; the mel says where, so it is given back.
+
+    Args:
+        spec: the mel convention.
+        magnitude: ``(B, n_fft // 2 + 1, F)``.
+        mel: aligned log-mel ``(B, n_mels, F)``.
+        phases: waveform ``(B, F * hop)``.
+        iterations: of Griffin-Lim.
+        corrections: mel corrections of the result.
+
+    Returns:
+        ``(B, F * hop)``.
+    """
+    wave = griffin_lim(spec, magnitude, iterations=iterations, phases=phases)
+    for _ in range(corrections):
+        wave = with_mel_of_wave(spec, wave, mel)
+    return wave
+
+
+def estimate(
+    spec: MelSpec, magnitude: Tensor, mel: Tensor, white: Tensor, *, rounds: int = 6, iterations: int = 8
+) -> Tensor:
+    """Waveform from phases of the noise ``white``; between rounds the magnitudes learn from the mel's error.
+
+    Arguments and result as in :func:`consistent`; ``rounds`` times ``iterations`` of Griffin-Lim.
+    """
+    wave, target = white, magnitude
+    for number in range(rounds):
+        if number:
+            found = aligned(spec, spec(wave), mel.shape[-1])
+            target = target * mel_gain(spec, mel, found, strength=0.5)
+        wave = griffin_lim(spec, target, iterations=iterations, phases=wave)
+    return with_mel_of_wave(spec, wave, mel)

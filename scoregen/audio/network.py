@@ -24,10 +24,13 @@ from torch.nn import functional
 from scoregen.core import DenseSpace, Space
 from scoregen.errors import InputError
 
-from .estimate import MagnitudeNet, scaled
+from .estimate import MagnitudeNet, consistent, scaled, with_mel
 from .mel import MelSpec
-from .phase import analyse, faded, griffin_lim, outer, synthesise
+from .phase import analyse, faded, outer, synthesise
 from .prior import LappedSpace
+
+CORRECTIONS = 2
+"""Mel corrections after the Griffin-Lim iterations of a call."""
 
 CLIP = 8.0
 """Largest whitened amplitude that the network sees. FiLM multiplies, so one outlier (an estimate with energy
@@ -283,11 +286,13 @@ class Condition:
         mel: aligned log-mel, scaled, ``(B, n_mels, F)``.
         magnitude: estimated STFT magnitudes, ``(B, n_fft // 2 + 1, F)``.
         deviation: the prior's standard deviation on the STFT's grid, the same shape.
+        target: aligned log-mel, not scaled.
     """
 
     mel: Tensor
     magnitude: Tensor
     deviation: Tensor
+    target: Tensor
 
 
 class GuidedWaveGrad(nn.Module):
@@ -296,9 +301,9 @@ class GuidedWaveGrad(nn.Module):
     Two denoisers need no training once the STFT magnitudes M of the speech are estimated. At a low
     noise-to-signal ratio r, the Wiener filter :math:`M^2 / (M^2 + r^2 S^2)`, with S the deviation of the
     prior's noise: it keeps the phases. At a high ratio, where the phases of the state mean little, a few
-    Griffin-Lim iterations from them: a signal that is consistent and has magnitudes M. The network starts
-    as their blend, weighted :math:`r_0^2 : r^2`, and learns what it lacks. It sees both, whitened, beside the
-    state.
+    Griffin-Lim iterations from them, corrected towards the mel: a signal that exists and has about the
+    magnitudes M. The network starts as their blend, weighted :math:`r_0^2 : r^2`, and learns what it lacks.
+    It sees both, whitened, beside the state.
 
     Args:
         spec: mel convention.
@@ -326,12 +331,12 @@ class GuidedWaveGrad(nn.Module):
     def halo(self) -> int:
         """Frames on either side that an output sample of one call can depend on (an upper bound)."""
         transform = -(-self.spec.n_fft // self.spec.hop)
-        return max(self.wave.halo() + transform, (self.iterations + 1) * transform) + transform
+        return max(self.wave.halo(), (self.iterations + 2 * CORRECTIONS) * transform) + 3 * transform
 
     def condition(self, mel: Tensor, space: Space) -> tuple[Condition, Tensor]:
         """The condition of aligned log-mels ``(B, n_mels, F)`` and, for training, the log magnitudes."""
         log_magnitude = self.magnitude(mel)
-        magnitude = log_magnitude.detach().exp()
+        magnitude = with_mel(self.spec, log_magnitude.detach().exp(), mel)
         deviation = torch.full_like(magnitude, 1.0)
         if isinstance(space, LappedSpace) and space.spectrum is not None:
             bins = functional.interpolate(space.spectrum, size=magnitude.shape[1], mode="linear")
@@ -342,7 +347,7 @@ class GuidedWaveGrad(nn.Module):
             )
             deviation = per_frame[:, None].expand_as(magnitude)
         energy = float(torch.hann_window(self.spec.win_length).square().sum())
-        condition = Condition(scaled(self.spec, mel), magnitude, deviation * math.sqrt(energy))
+        condition = Condition(scaled(self.spec, mel), magnitude, deviation * math.sqrt(energy), mel)
         return condition, log_magnitude
 
     def forward(self, x_in: Tensor, c_noise: Tensor, space: Space, cond: Condition) -> Tensor:
@@ -357,10 +362,17 @@ class GuidedWaveGrad(nn.Module):
             power = outer(cond.magnitude).square() + (self.trust * deviation).square()
             gain = power / (power + (ratio[..., None] * deviation).square())
             wiener = faded(synthesise(self.spec, gain * spectrum), half)
-            consistent = griffin_lim(self.spec, cond.magnitude, iterations=self.iterations, phases=state)
-            consistent = faded(consistent, half)
-            extra = [faded(space.whiten(x).clamp(-CLIP, CLIP), half) for x in (wiener, consistent)]
-            classical = torch.lerp(consistent, wiener, self.blend**2 / (self.blend**2 + ratio.square()))
+            rebuilt = consistent(
+                self.spec,
+                cond.magnitude,
+                cond.target,
+                state,
+                iterations=self.iterations,
+                corrections=CORRECTIONS,
+            )
+            rebuilt = faded(rebuilt, half)
+            extra = [faded(space.whiten(x).clamp(-CLIP, CLIP), half) for x in (wiener, rebuilt)]
+            classical = torch.lerp(rebuilt, wiener, self.blend**2 / (self.blend**2 + ratio.square()))
             # The output F for which EDM's skip + c_out F is the classical denoiser.
             start = (classical - state / norm.square()) * norm / ratio
         correction: Tensor = self.wave(x_in, c_noise, space, (cond.mel, *extra))

@@ -64,9 +64,9 @@ class VocoderModelConfig(Strict):
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(20.0, gt=0)
     iterations: int = Field(8, ge=0, description="Griffin-Lim iterations in each network call")
-    blend: float = Field(0.05, gt=0, description="noise level at which filter and Griffin-Lim weigh the same")
-    init: Literal["noise", "griffinlim"] = Field("noise", description="where the reverse process starts")
-    start: float = Field(5.0, gt=0, description="noise level it starts at")
+    blend: float = Field(0.02, gt=0, description="noise level at which filter and Griffin-Lim weigh the same")
+    init: Literal["noise", "griffinlim"] = Field("griffinlim", description="where the reverse process starts")
+    start: float = Field(0.3, gt=0, description="noise level it starts at")
 
     def spec(self) -> MelSpec:
         """The mel convention."""
@@ -89,6 +89,7 @@ class VocoderDataConfig(Strict):
     on_policy_iterations: int = Field(10, ge=0)
     matching_weight: float = Field(1.0, ge=0)
     spectral_weight: float = Field(1.0, ge=0)
+    mel_weight: float = Field(0.0, ge=0, description="of the log-mel distance, which phases do not enter")
     magnitude_weight: float = Field(1.0, ge=0, description="0 leaves the magnitude network as it is")
     dev_batches: int = Field(6, ge=1)
 
@@ -139,7 +140,7 @@ class VocoderTask:
     Griffin-Lim estimate instead, from where sampling starts: its phases are not those of the recording,
     so only the multi-resolution STFT loss applies, which does not see them.
 
-    With ``matching_weight = spectral_weight = 0`` only the magnitude network is trained.
+    With ``matching_weight = spectral_weight = mel_weight = 0`` only the magnitude network is trained.
     """
 
     def __init__(self, model: VocoderModelConfig, data: VocoderDataConfig, seed: int):
@@ -205,7 +206,7 @@ class VocoderTask:
         with torch.set_grad_enabled(torch.is_grad_enabled() and data.magnitude_weight > 0):
             cond, log_magnitude = network.condition(batch.mel, space)
             magnitude = magnitude_loss(self.spec, log_magnitude, batch.wave)
-        if data.matching_weight == data.spectral_weight == 0:
+        if data.matching_weight == data.spectral_weight == data.mel_weight == 0:
             return {"loss": data.magnitude_weight * magnitude, "magnitude": magnitude.detach()}
 
         # Which crops are on policy rotates with the step.
@@ -217,20 +218,33 @@ class VocoderTask:
             source = batch.wave.clone()
             with torch.no_grad():
                 white = noise.white(space, step, stage=_PHASES)[policy]
-                guess = estimate(self.spec, cond.magnitude[policy], white, data.on_policy_iterations)
+                guess = estimate(
+                    self.spec,
+                    cond.magnitude[policy],
+                    cond.target[policy],
+                    white,
+                    rounds=1,
+                    iterations=data.on_policy_iterations,
+                )
                 source[policy] = faded(guess, self.spec.hop // 2)
         state = noised(denoiser.sde, source, space, times=self.times, noise=noise, step=step)
         prediction = denoiser(state.x, state.t, space, cond)
         matching = denoising_error(prediction, batch.wave, space, state, self.weight)
         spectral = mr_stft(prediction.x0, batch.wave)
+        frames = batch.mel.shape[-1]
+        mel_error = aligned(self.spec, self.spec(prediction.x0), frames) - batch.mel
+        # The outermost frames see the reflected edges of the crop.
+        mel_distance = mel_error[..., 2:-2].abs().mean()
         clean = ~policy
         matching_mean = matching[clean].mean() if bool(clean.any()) else matching.new_zeros(())
         values = {
             "loss": data.matching_weight * matching_mean
             + data.spectral_weight * spectral.mean()
+            + data.mel_weight * mel_distance
             + data.magnitude_weight * magnitude,
             "matching": matching_mean,
             "spectral": spectral.mean(),
+            "mel": mel_distance,
             "magnitude": magnitude,
         }
         if count:

@@ -36,8 +36,8 @@ PAD = 4
 WINDOW = 2048
 # Noise level of the last call: speech at 16 bits hides it, and the network still has something to remove.
 LAST = 0.05
-# Griffin-Lim iterations of the estimate, about as many as six calls make.
-ESTIMATE_ITERATIONS = 48
+# Rounds of eight Griffin-Lim iterations in the estimate: as many iterations as six calls make.
+ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -215,15 +215,13 @@ class Vocoder:
         return torch.from_numpy(fit(wave, frames * hop))
 
     @torch.no_grad()
-    def estimate(
-        self, mel: Tensor | np.ndarray, *, seed: int = 0, iterations: int | None = None
-    ) -> np.ndarray:
+    def estimate(self, mel: Tensor | np.ndarray, *, seed: int = 0, rounds: int = ROUNDS) -> np.ndarray:
         """The estimate without diffusion: learned magnitudes and Griffin-Lim.
 
         Args:
             mel: ``(n_mels, F)``; held in memory whole.
             seed: of the starting phases.
-            iterations: of Griffin-Lim; the model's own when omitted.
+            rounds: of eight Griffin-Lim iterations.
 
         Returns:
             float32 ``(F * hop,)``.
@@ -236,14 +234,13 @@ class Vocoder:
         space = self.prior.space(padded)
         phases = Noise(seed, torch.zeros(1, dtype=torch.int64)).white(space, -1, stage=1)
         condition, _ = self.network.condition(padded, space)
-        count = ESTIMATE_ITERATIONS if iterations is None else iterations
-        wave = estimate(self.spec, condition.magnitude, phases, count)[0].cpu() / gain
+        wave = estimate(self.spec, condition.magnitude, padded, phases, rounds=rounds)[0].cpu() / gain
         return wave[PAD * self.spec.hop : -PAD * self.spec.hop].numpy()
 
     def halo(self, steps: int, start: Start) -> int:
         """Frames on either side that a sample of the output can depend on (an upper bound)."""
         transform = -(-self.spec.n_fft // self.spec.hop)
-        phase = ESTIMATE_ITERATIONS * transform if start.kind == "griffinlim" else 0
+        phase = (8 + 2) * ROUNDS * transform if start.kind == "griffinlim" else 0
         return steps * self.network.halo() + phase + self.network.magnitude.halo() + PAD
 
     def _render(self, mels: Tensor, ids: Tensor, seed: int, steps: int, start: Start, offset: int) -> Tensor:
@@ -255,7 +252,7 @@ class Vocoder:
         guess: Tensor | None = None
         if start.kind == "griffinlim":
             phases = noise.white(space, -1, stage=1)
-            guess = estimate(self.spec, condition.magnitude, phases, ESTIMATE_ITERATIONS)
+            guess = estimate(self.spec, condition.magnitude, mels, phases, rounds=ROUNDS)
             guess = faded(guess, self.spec.hop // 2)
 
         def denoise(x: Tensor, t: Tensor) -> Prediction:
