@@ -56,7 +56,7 @@ class Settings:
     seed: int = 0
     steps: int | None = None
     init: str = "auto"
-    sigma: float = 0.4
+    sigma: float = 0.5
     relax: str = "none"
     prune: float = 0.0
     energy_window: float | None = None
