@@ -66,7 +66,7 @@ class VocoderModelConfig(Strict):
     iterations: int = Field(8, ge=0, description="Griffin-Lim iterations in each network call")
     blend: float = Field(0.02, gt=0, description="noise level at which filter and Griffin-Lim weigh the same")
     init: Literal["noise", "griffinlim"] = Field("griffinlim", description="where the reverse process starts")
-    start: float = Field(0.3, gt=0, description="noise level it starts at")
+    start: float = Field(0.1, gt=0, description="noise level it starts at")
 
     def spec(self) -> MelSpec:
         """The mel convention."""
