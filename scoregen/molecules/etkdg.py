@@ -11,21 +11,19 @@ from rdkit.Chem import Mol, rdDistGeom
 _SEED_LIMIT = 2**31 - 1
 
 
-def embed(mol: Mol, n: int, seed: int, *, attempts: int = 30) -> list[np.ndarray]:
+def embed(mol: Mol, n: int, seed: int) -> list[np.ndarray]:
     """Up to ``n`` embedded geometries, ``(N, 3)`` Å; empty when ETKDG finds none.
 
     Args:
         mol: with explicit hydrogens; left unchanged.
         n: geometries wanted.
         seed: any integer; the same seed gives the same geometries.
-        attempts: tries for each geometry before RDKit gives it up.
     """
     if mol.GetNumAtoms() == 1:
         return [np.zeros((1, 3))] * n
     parameters: Any = rdDistGeom.ETKDGv3()
     # Seed 0 would make RDKit embed n copies of one geometry.
     parameters.randomSeed = seed % _SEED_LIMIT or 1
-    parameters.maxIterations = attempts
     parameters.numThreads = 1
     work = Mol(mol)
     with rdBase.BlockLogs():
