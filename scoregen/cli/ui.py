@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,9 @@ def failed(text: str, line: int | None, reason: str) -> None:
 def pick_device(name: str) -> str:
     """``auto`` is CUDA where there is one.
 
+    PyTorch gets one CPU thread unless ``OMP_NUM_THREADS`` says otherwise: with other work on the cores, two
+    threads make these small networks many times slower, and the last bits would depend on their number.
+
     Raises:
         InputError: another name, or CUDA asked for where there is none.
     """
@@ -57,6 +61,8 @@ def pick_device(name: str) -> str:
 
     from scoregen.errors import InputError
 
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device '{name}' is not one of auto, cpu, cuda")
     if name == "auto":
