@@ -170,11 +170,10 @@ class ConformerGenerator:
             on_done: called with (conformers accepted or given up, all).
         """
         ensembles = [Ensemble(mol) for mol in molecules]
-        slots = self._draw(ensembles, settings, on_done)
-        for slot in slots:
-            ensembles[slot.molecule].missing += 1
+        self._draw(ensembles, settings, on_done)
         for ensemble in ensembles:
-            if ensemble.missing:
+            ensemble.missing = settings.n - len(ensemble.positions)
+            if ensemble.missing and ensemble.problem is None:
                 ensemble.problem = (
                     f"{ensemble.missing} of {settings.n} conformers failed the stereo and geometry checks "
                     f"{settings.tries} times and were not written; try another --seed or --init"
@@ -187,17 +186,17 @@ class ConformerGenerator:
         ensembles: list[Ensemble],
         settings: Settings,
         on_done: Callable[[int, int], None] | None,
-    ) -> list[_Slot]:
-        """Fill the ensembles in place; returns the slots that never passed the checks."""
+    ) -> None:
+        """Fill the ensembles in place, as far as draws pass the checks."""
         graphs = [molecule_data(featurise(e.mol)) for e in ensembles]
         names = [canonical_smiles(e.mol) for e in ensembles]
         found: dict[tuple[int, int], tuple[np.ndarray, str]] = {}
         waiting = [
             slot
             for i, ensemble in enumerate(ensembles)
-            for slot in self._slots(i, ensemble.mol, names[i], settings)
+            for slot in self._slots(i, ensemble, names[i], settings)
         ]
-        total, lost = len(waiting), []
+        total = len(waiting)
         while waiting:
             for slot, positions in self._round(waiting, graphs, names, settings):
                 mol = ensembles[slot.molecule].mol
@@ -205,12 +204,9 @@ class ConformerGenerator:
                 if sound(mol, positions):
                     origin = "noise" if slot.start is None else "etkdg"
                     found[slot.molecule, slot.conformer] = (positions, origin)
-                elif slot.tries == settings.tries:
+                elif slot.tries == settings.tries and slot.start is not None and sound(mol, slot.start):
                     # In some strained cages only the start itself passes: better than nothing, and marked.
-                    if slot.start is not None and sound(mol, slot.start):
-                        found[slot.molecule, slot.conformer] = (slot.start, "etkdg-unrefined")
-                    else:
-                        lost.append(slot)
+                    found[slot.molecule, slot.conformer] = (slot.start, "etkdg-unrefined")
             waiting = [
                 s for s in waiting if (s.molecule, s.conformer) not in found and s.tries < settings.tries
             ]
@@ -220,15 +216,16 @@ class ConformerGenerator:
             positions, origin = found[molecule, conformer]
             ensembles[molecule].positions.append(positions)
             ensembles[molecule].init.append(origin)
-        return lost
 
-    def _slots(self, i: int, mol: Mol, name: str, settings: Settings) -> list[_Slot]:
+    def _slots(self, i: int, ensemble: Ensemble, name: str, settings: Settings) -> list[_Slot]:
+        """The draws to make for one molecule; none, and a problem, where ETKDG is asked for and fails."""
         slots = [_Slot(i, k) for k in range(settings.n)]
         if settings.init == "noise":
             return slots
-        starts = embed(mol, settings.n, sample_key(name, settings.seed))
+        starts = embed(ensemble.mol, settings.n, sample_key(name, settings.seed))
         if not starts and settings.init == "etkdg":
-            return [_Slot(i, k, tries=settings.tries) for k in range(settings.n)]
+            ensemble.problem = "ETKDG found no geometry to start from; use --init auto or noise"
+            return []
         # Where ETKDG found fewer than asked for, starts repeat: the noise still differs.
         for slot in slots:
             slot.start = starts[slot.conformer % len(starts)] if starts else None
@@ -245,8 +242,7 @@ class ConformerGenerator:
         drawn: list[tuple[_Slot, np.ndarray]] = []
         groups: dict[Schedule, list[_Slot]] = {}
         for slot in waiting:
-            if slot.tries < settings.tries:
-                groups.setdefault(self._schedule(slot, settings), []).append(slot)
+            groups.setdefault(self._schedule(slot, settings), []).append(slot)
         for schedule, slots in groups.items():
             draws = [
                 Draw(graphs[s.molecule], sample_key(names[s.molecule], s.conformer, s.tries), s.start)

@@ -8,7 +8,7 @@ import torch
 from rdkit import Chem
 
 from scoregen.errors import InputError
-from scoregen.molecules import pipeline
+from scoregen.molecules import conformers, pipeline
 from scoregen.molecules.chem import canonical_smiles, standardise
 from scoregen.molecules.conformers import ConformerGenerator, Settings, distinct
 from scoregen.molecules.pipeline import run_conformers
@@ -66,6 +66,14 @@ def test_where_no_draw_passes_the_sound_start_is_kept_and_marked():
     ensemble = broken.ensembles([mol], Settings(n=2, init="etkdg", sigma=5.0, tries=1, steps=2))[0]
     assert ensemble.init == ["etkdg-unrefined"] * 2 and ensemble.problem is None
     assert all(stereo_matches(mol, positions) for positions in ensemble.positions)
+
+
+def test_a_molecule_that_etkdg_cannot_embed_is_reported_or_drawn_from_noise(generator, monkeypatch):
+    monkeypatch.setattr(conformers, "embed", lambda *a, **k: [])
+    mol = standardise("CCO")
+    failed = generator.ensembles([mol], Settings(n=2, init="etkdg"))[0]
+    assert failed.positions == [] and failed.missing == 2 and "no geometry" in (failed.problem or "")
+    assert generator.ensembles([mol], Settings(n=2))[0].init == ["noise", "noise"]
 
 
 def test_relaxation_lowers_the_energy_and_the_window_cuts(generator):
