@@ -5,10 +5,11 @@ The core imports torch and numpy only and knows no modality.
 
 from .denoiser import Denoise, Denoiser, Prediction
 from .ema import EMA
+from .grid import Grid, karras_grid, log_snr_grid, polynomial_grid, uniform_grid
 from .losses import EDMWeight, LogNormalTimes, SNRWeight, UniformTimes, UniformWeight, dsm
 from .noise import Noise
 from .sampling import NonFiniteSample, sample
-from .sde import EDM, SDE, VE, VP, Grid, RectifiedFlow, karras_grid, log_snr, log_snr_grid, uniform_grid
+from .sde import EDM, SDE, VE, VP, RectifiedFlow, log_snr
 from .space import DenseSpace, FactorSpace, RaggedSpace, Space
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "karras_grid",
     "log_snr",
     "log_snr_grid",
+    "polynomial_grid",
     "sample",
     "uniform_grid",
 ]

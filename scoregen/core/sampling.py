@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoise, Prediction
+from .grid import Grid
 from .noise import Noise
-from .sde import SDE, Grid
+from .sde import SDE
 from .solvers.base import Solver
 from .space import Space
 
@@ -71,9 +72,10 @@ def sample(
     def draw(step: int, stage: int = 0) -> Tensor:
         return noise.normal(space, step, stage)
 
-    x = float(grid.sigma[0]) * draw(-1)
+    grid = grid.on(space)
+    x = grid.wide(grid.sigma[0]) * draw(-1)
     if start is not None:
-        x = x + float(grid.alpha[0]) * space.project(start)
+        x = x + grid.wide(grid.alpha[0]) * space.project(start)
     carry = solver.init(x)
     for at in range(grid.steps):
         carry = solver.step(carry, at, grid, watched, draw)

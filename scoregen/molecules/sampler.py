@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from scoregen.core.denoiser import Denoiser, Prediction
+from scoregen.core.grid import karras_grid
 from scoregen.core.noise import Noise
 from scoregen.core.sampling import sample
-from scoregen.core.sde import karras_grid
 from scoregen.core.solvers import solver_by_name
 
 from .graph import Graphs, MoleculeData, collate

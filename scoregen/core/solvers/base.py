@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from ..denoiser import Denoise
-from ..sde import Grid
+from ..grid import Grid
 
 
 @dataclass(frozen=True)

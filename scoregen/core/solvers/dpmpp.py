@@ -1,26 +1,15 @@
-"""DPM-Solver++ (2M)."""
+"""DPM-Solver++: exponential integrators on the denoised estimate."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from ..denoiser import Denoise
-from ..sde import Grid
-from .base import Draw, State
+from ..grid import Levels
+from .linear import Form, LinearMultistep, estimate, state
 
 
 @dataclass(frozen=True)
-class History(State):
-    """The state and the denoised estimate of the step before."""
-
-    previous: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class DPMpp2M:
+class DPMpp2M(LinearMultistep):
     r"""Second-order multistep exponential integrator on x_0 (Lu et al., *DPM-Solver++*, 2022, algorithm 2).
 
     With ``λ = log(α/σ)``, ``h = λ_s − λ_t`` and ``r = h_{prev}/h``:
@@ -31,22 +20,20 @@ class DPMpp2M:
     where h is infinite.
     """
 
-    def init(self, x: Tensor) -> History:
-        return History(x)
+    @property
+    def memory(self) -> int:
+        return 2
 
-    def step(self, carry: History, i: int, grid: Grid, denoise: Denoise, draw: Draw) -> History:
-        x0 = denoise(carry.x, grid.times[i]).x0
-        sigma, sigma_next, alpha_next = (
-            float(grid.sigma[i]),
-            float(grid.sigma[i + 1]),
-            float(grid.alpha[i + 1]),
-        )
-        average = x0
-        if carry.previous is not None and sigma_next > 0:
-            half = grid.half_log_snr
-            h, h_previous = float(half[i + 1] - half[i]), float(half[i] - half[i - 1])
-            if math.isfinite(h_previous):
-                average = x0 + h / (2 * h_previous) * (x0 - carry.previous)
-        # α_s e^{−h} = α_t σ_s/σ_t, finite also where α_t = 0 or σ_s = 0.
-        shrink = float(grid.alpha[i]) * sigma_next / sigma
-        return History(sigma_next / sigma * carry.x + (alpha_next - shrink) * average, x0)
+    def form(self, at: Levels, i: int, past: int) -> Form:
+        average = estimate()
+        if past and at.sigma[i + 1] > 0 and at.alpha[i - 1] > 0:
+            h, previous = at.lam[i + 1] - at.lam[i], at.lam[i] - at.lam[i - 1]
+            average = average + h / (2 * previous) * (estimate(0) - estimate(1))
+        return exponential_step(at, i, average)
+
+
+def exponential_step(at: Levels, i: int, average: Form) -> Form:
+    """``(σ_s/σ_t) x − α_s (e^{−h} − 1) D̄`` for a mean estimate ``D̄``; finite at α_t = 0 and at σ_s = 0."""
+    shrink = at.sigma[i + 1] / at.sigma[i]
+    # α_s e^{−h} = α_t σ_s/σ_t.
+    return shrink * state() + (at.alpha[i + 1] - at.alpha[i] * shrink) * average

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from ..denoiser import Denoise
-from ..sde import Grid
-from .base import Draw, State
+from ..grid import Levels
+from .linear import NOISE, Form, LinearMultistep, epsilon, estimate, state
 
 
 @dataclass(frozen=True)
-class EulerMaruyama:
+class EulerMaruyama(LinearMultistep):
     r"""``x_s = x − [f x − g² s](t − s) + g √(t − s) n`` (Song et al. 2021, eq. 6; Anderson 1982).
 
     Strong order ½, weak order 1. The last step adds no noise and, on a grid that ends at σ = 0, lands on
@@ -23,20 +21,16 @@ class EulerMaruyama:
         ValueError: the grid starts where α = 0, where the coefficients are infinite.
     """
 
-    def init(self, x: Tensor) -> State:
-        return State(x)
-
-    def step(self, carry: State, i: int, grid: Grid, denoise: Denoise, draw: Draw) -> State:
-        prediction = denoise(carry.x, grid.times[i])
-        if i + 1 == grid.steps and float(grid.sigma[-1]) == 0:
-            return State(float(grid.alpha[-1]) * prediction.x0)
-        if float(grid.alpha[i]) == 0:
+    def form(self, at: Levels, i: int, past: int) -> Form:
+        if at.sigma[i + 1] == 0:
+            return at.alpha[i + 1] * estimate()
+        if at.alpha[i] == 0:
             raise ValueError(
                 "Euler–Maruyama cannot start where the signal is zero; start the grid below t_max"
             )
-        drift, diffusion = (float(value) for value in grid.sde.coefficients(grid.times[i]))
-        dt = float(grid.times[i] - grid.times[i + 1])
-        mean = carry.x - dt * (drift * carry.x - diffusion * prediction.score)
-        if i + 1 == grid.steps:
-            return State(mean)
-        return State(mean + (diffusion * dt) ** 0.5 * draw(i))
+        drift = at.alpha_rate[i] / at.alpha[i]
+        diffusion = 2 * at.sigma[i] * (at.sigma_rate[i] - drift * at.sigma[i])
+        dt = at.t[i] - at.t[i + 1]
+        score = -1 / at.sigma[i] * epsilon(at, i)
+        mean = state() - dt * (drift * state() - diffusion * score)
+        return mean if i + 1 == at.steps else mean + math.sqrt(diffusion * dt) * NOISE

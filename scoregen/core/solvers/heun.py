@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoiser import Denoise, Prediction
-from ..sde import Grid
+from ..denoiser import Denoise
+from ..grid import Grid, Levels
 from .base import Draw, State
+from .linear import Form, combine, estimate, state, velocity
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,19 @@ class Heun:
 
     def step(self, carry: State, i: int, grid: Grid, denoise: Denoise, draw: Draw) -> State:
         t, s = grid.times[i], grid.times[i + 1]
-        first = denoise(carry.x, t)
-        if float(grid.sigma[i + 1]) == 0:
-            return State(float(grid.alpha[i + 1]) * first.x0)
-        slope = velocity(first, grid, i)
-        euler = carry.x + float(s - t) * slope
-        return State(carry.x + float(s - t) / 2 * (slope + velocity(denoise(euler, s), grid, i + 1)))
+        plan = grid.plan((self, i), lambda: [forms(at, i) for at in grid.levels])
+        euler, trapezoid = [form for form, _ in plan], [form for _, form in plan]
+        first = (carry.x, denoise(carry.x, t).x0)
+        x = combine(euler, [first], grid)
+        if not bool(grid.sigma[i + 1].any()):
+            return State(x)
+        return State(combine(trapezoid, [(x, denoise(x, s).x0), first], grid))
 
 
-def velocity(prediction: Prediction, grid: Grid, i: int) -> Tensor:
-    """``dx/dt = α' x̂_0 + σ' ε̂``, the probability-flow velocity at grid point ``i``, shaped as the state."""
-    alpha_rate, sigma_rate = grid.sde.rates(grid.times[i])
-    return float(alpha_rate) * prediction.x0 + float(sigma_rate) * prediction.eps
+def forms(at: Levels, i: int) -> tuple[Form, Form]:
+    """Euler's rule at grid point ``i`` and the trapezoid once the end of the step is known."""
+    dt = at.t[i + 1] - at.t[i]
+    if at.sigma[i + 1] == 0:
+        return at.alpha[i + 1] * estimate(), at.alpha[i + 1] * estimate(1)
+    trapezoid = state(1) + dt / 2 * (velocity(at, i, 1) + velocity(at, i + 1, 0))
+    return state() + dt * velocity(at, i), trapezoid

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from ..denoiser import Denoise
-from ..sde import Grid
-from .base import Draw, State
+from ..grid import Levels
+from .linear import Form, LinearMultistep, epsilon, estimate, state
 
 # Adams–Bashforth weights on equal steps, newest slope first.
 ADAMS_BASHFORTH: tuple[tuple[float, ...], ...] = (
@@ -20,14 +17,7 @@ ADAMS_BASHFORTH: tuple[tuple[float, ...], ...] = (
 
 
 @dataclass(frozen=True)
-class Slopes(State):
-    """The state and the last noise estimates, newest first."""
-
-    slopes: tuple[Tensor, ...] = ()
-
-
-@dataclass(frozen=True)
-class IPNDM:
+class IPNDM(LinearMultistep):
     r"""``x_s = α_s x̂ + …`` by DDIM with an Adams–Bashforth average of ε (Zhang & Chen, *DEIS*, 2023, eq. 17;
     Liu et al., *PNDM*, 2022).
 
@@ -47,19 +37,15 @@ class IPNDM:
         if self.order not in (1, 2, 3, 4):
             raise ValueError(f"iPNDM has orders 1 to 4, got {self.order}")
 
-    def init(self, x: Tensor) -> Slopes:
-        return Slopes(x)
+    @property
+    def memory(self) -> int:
+        return self.order
 
-    def step(self, carry: Slopes, i: int, grid: Grid, denoise: Denoise, draw: Draw) -> Slopes:
-        prediction = denoise(carry.x, grid.times[i])
-        alpha, alpha_next = float(grid.alpha[i]), float(grid.alpha[i + 1])
-        sigma, sigma_next = float(grid.sigma[i]), float(grid.sigma[i + 1])
-        slopes = (prediction.eps, *carry.slopes)[: self.order]
-        if len(slopes) == 1:  # Also the only form that stands α = 0.
-            x = alpha_next * prediction.x0 + sigma_next * slopes[0]
-        else:
-            weights = ADAMS_BASHFORTH[len(slopes) - 1]
-            slope = sum((w * e for w, e in zip(weights, slopes, strict=True)), start=0 * slopes[0])
-            scale = alpha_next / alpha
-            x = scale * carry.x + (sigma_next - scale * sigma) * slope
-        return Slopes(x, slopes)
+    def form(self, at: Levels, i: int, past: int) -> Form:
+        if past == 0:  # Also the only form that stands α = 0.
+            return at.alpha[i + 1] * estimate() + at.sigma[i + 1] * epsilon(at, i)
+        slope = Form()
+        for j, weight in enumerate(ADAMS_BASHFORTH[past]):
+            slope = slope + weight * epsilon(at, i - j, j)
+        scale = at.alpha[i + 1] / at.alpha[i]
+        return scale * state() + (at.sigma[i + 1] - scale * at.sigma[i]) * slope

@@ -5,7 +5,8 @@ import torch
 
 from scoregen.core import EDM, Grid, Prediction, RectifiedFlow, karras_grid, sample, uniform_grid
 from scoregen.core.solvers import DDIM, IPNDM, SOLVERS, DPMpp2M, Heun, Solver, solver_by_name
-from scoregen.core.solvers.ipndm import ADAMS_BASHFORTH, Slopes
+from scoregen.core.solvers.ipndm import ADAMS_BASHFORTH
+from scoregen.core.solvers.linear import Past
 
 from ..gaussian import PROCESSES, Gaussian, example, noise, ratio_grid, slope, space
 
@@ -46,8 +47,10 @@ def test_ipndm_has_its_order_from_an_exact_history(name: str, order_asked: int) 
         first = torch.randn(SIZE, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         exact = [problem.flow(first, grid.times[0], t) for t in grid.times]
         begin = order_asked - 1
-        history = tuple(problem.denoise(exact[i], grid.times[i]).eps for i in reversed(range(begin)))
-        carry, solver = Slopes(exact[begin], history), IPNDM(order_asked)
+        history = tuple(
+            (exact[i], problem.denoise(exact[i], grid.times[i]).x0) for i in reversed(range(begin))
+        )
+        carry, solver = Past(exact[begin], history), IPNDM(order_asked)
         for i in range(begin, count):
             carry = solver.step(carry, i, grid, problem.denoise, None)
         errors.append(float((carry.x - exact[-1]).square().mean().sqrt()))
