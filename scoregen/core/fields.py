@@ -83,6 +83,7 @@ class ProductSDE(Schedule):
     fields: Mapping[str, SDE]
     powers: Mapping[str, float] = field(default_factory=dict)
     t_max: float = field(default=1.0, init=False)
+    parts: tuple[Warped, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -90,14 +91,8 @@ class ProductSDE(Schedule):
         unknown = set(self.powers) - set(self.fields)
         if unknown:
             raise ValueError(f"powers for unknown fields: {', '.join(sorted(unknown))}")
-        warped = tuple(Warped(sde, self.powers.get(name, 1.0)) for name, sde in self.fields.items())
-        object.__setattr__(self, "_parts", warped)
-
-    @property
-    def parts(self) -> tuple[Warped, ...]:
-        """The process of each field on the common clock."""
-        parts: tuple[Warped, ...] = self.__dict__["_parts"]
-        return parts
+        parts = tuple(Warped(sde, self.powers.get(name, 1.0)) for name, sde in self.fields.items())
+        object.__setattr__(self, "parts", parts)
 
     @property
     def t_min(self) -> float:
@@ -130,6 +125,12 @@ class ProductSpace:
     """
 
     fields: Mapping[str, Space]
+    longest: int = field(init=False)
+    _blank: Tensor = field(init=False, repr=False)
+    _shapes: tuple[torch.Size, ...] = field(init=False, repr=False)
+    _sample: Tensor = field(init=False, repr=False)
+    _place: Tensor = field(init=False, repr=False)
+    _field: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -150,24 +151,19 @@ class ProductSpace:
             places.append(place + used[sample])
             used = used + torch.bincount(sample, minlength=self.size)
         owner = [torch.full_like(s, f) for f, s in enumerate(samples)]
-        cached = {
-            "_shapes": [tuple(blank.shape) for blank in blanks],
+        for name, value in {
+            "longest": int(used.max()),
             "_blank": torch.cat([blank.flatten() for blank in blanks]),
+            "_shapes": tuple(blank.shape for blank in blanks),
             "_sample": torch.cat(samples),
             "_place": torch.cat(places),
             "_field": torch.cat(owner),
-            "_longest": int(used.max()),
-        }
-        self.__dict__.update(cached)
+        }.items():
+            object.__setattr__(self, name, value)
 
     @property
     def size(self) -> int:
         return next(iter(self.fields.values())).size
-
-    @property
-    def longest(self) -> int:
-        longest: int = self.__dict__["_longest"]
-        return longest
 
     def pack(self, fields: Mapping[str, Tensor]) -> Tensor:
         """The states of all fields as one tensor ``(E,)``.
@@ -177,38 +173,37 @@ class ProductSpace:
         """
         if set(fields) != set(self.fields):
             raise ValueError(f"expected the fields {', '.join(self.fields)}, got {', '.join(fields)}")
-        for name, shape in zip(self.fields, self.__dict__["_shapes"], strict=True):
-            if tuple(fields[name].shape) != shape:
-                raise ValueError(f"field '{name}' must have shape {shape}, got {tuple(fields[name].shape)}")
+        for name, shape in zip(self.fields, self._shapes, strict=True):
+            if fields[name].shape != shape:
+                got = tuple(fields[name].shape)
+                raise ValueError(f"field '{name}' must have shape {tuple(shape)}, got {got}")
         return torch.cat([fields[name].flatten() for name in self.fields])
 
     def unpack(self, x: Tensor) -> dict[str, Tensor]:
         """The inverse of :meth:`pack`: each field's state, by name."""
-        shapes = self.__dict__["_shapes"]
-        pieces = x.split([torch.Size(shape).numel() for shape in shapes])
-        return {n: p.reshape(s) for n, p, s in zip(self.fields, pieces, shapes, strict=True)}
+        pieces = torch.split(x, [shape.numel() for shape in self._shapes])
+        return {n: p.reshape(s) for n, p, s in zip(self.fields, pieces, self._shapes, strict=True)}
 
     def zeros(self) -> Tensor:
-        return torch.zeros_like(self.__dict__["_blank"])
+        return torch.zeros_like(self._blank)
 
     def expand(self, t: Tensor, like: Tensor) -> Tensor:
         """Values a sample ``(B,)``, or a sample and field ``(B, F)`` or ``(1, F)``, to elements ``(E,)``."""
         if t.ndim == 0:
             return t
-        sample, owner = self.__dict__["_sample"], self.__dict__["_field"]
         if t.ndim == 1:
-            return t[sample]
-        return t[0, owner] if len(t) == 1 else t[sample, owner]
+            return t[self._sample]
+        return t[0, self._field] if len(t) == 1 else t[self._sample, self._field]
 
     def sum(self, x: Tensor) -> Tensor:
         total = torch.zeros(self.size, dtype=x.dtype, device=x.device)
-        return total.index_add(0, self.__dict__["_sample"], x)
+        return total.index_add(0, self._sample, x)
 
     def dof(self) -> Tensor:
         return torch.stack([space.dof() for space in self.fields.values()]).sum(0)
 
     def positions(self) -> tuple[Tensor, Tensor]:
-        return self.__dict__["_sample"], self.__dict__["_place"]
+        return self._sample, self._place
 
     def _each(self, method: str, x: Tensor) -> Tensor:
         done = {n: getattr(self.fields[n], method)(part) for n, part in self.unpack(x).items()}

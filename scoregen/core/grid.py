@@ -162,9 +162,9 @@ def karras_grid(
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    alpha, sigma = sde.marginal(torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64))
-    high = float(sigma[0] / alpha[0]) if sigma_max is None else sigma_max
-    low = float(sigma[1] / alpha[1]) if sigma_min is None else sigma_min
+    ends = (-0.5 * _ends(sde)).exp()
+    high = float(ends[0]) if sigma_max is None else sigma_max
+    low = float(ends[1]) if sigma_min is None else sigma_min
     if not math.isfinite(high):
         raise ValueError("this process has no signal at t_max; pass sigma_max, or use uniform_grid")
     if not 0 < low < high:
@@ -186,7 +186,7 @@ def log_snr_grid(sde: SDE, steps: int, *, to_zero: bool = True) -> Grid:
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    ends = log_snr(sde, torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64))
+    ends = _ends(sde)
     if not bool(torch.isfinite(ends).all()):
         raise ValueError("this process has no signal at t_max; use uniform_grid")
     count = steps if to_zero else steps + 1
@@ -206,10 +206,15 @@ def uniform_grid(sde: SDE, steps: int, *, to_zero: bool = True) -> Grid:
     return Grid(sde, torch.linspace(sde.t_max, end, steps + 1, dtype=torch.float64))
 
 
+def _ends(sde: SDE) -> Tensor:
+    """Log-SNR of the (first field of the) process at ``t_max`` and at ``t_min``, ``(2,)``."""
+    return log_snr(sde, torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64)).reshape(2, -1)[:, 0]
+
+
 def _closed(sde: SDE, times: Tensor, to_zero: bool) -> Grid:
     if to_zero:
         zero = torch.zeros(1, dtype=torch.float64)
-        if float(sde.marginal(zero)[1]) != 0.0:
+        if bool((sde.marginal(zero)[1] != 0.0).any()):
             raise ValueError(f"{type(sde).__name__} keeps noise at t = 0; pass to_zero=False")
         times = torch.cat([times, zero])
     return Grid(sde, times)
