@@ -3,21 +3,25 @@
 The core imports torch and numpy only and knows no modality.
 """
 
+from .ddpm import DDPM
 from .denoiser import Denoise, Denoiser, Prediction
 from .ema import EMA
+from .fields import ProductSDE, ProductSpace
 from .grid import Grid, karras_grid, log_snr_grid, polynomial_grid, uniform_grid
 from .losses import EDMWeight, LogNormalTimes, SNRWeight, UniformTimes, UniformWeight, dsm
 from .noise import Noise
 from .sampling import NonFiniteSample, sample
-from .sde import EDM, SDE, VE, VP, RectifiedFlow, log_snr
+from .sde import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr
 from .space import DenseSpace, FactorSpace, RaggedSpace, Space
 
 __all__ = [
+    "DDPM",
     "EDM",
     "EMA",
     "SDE",
     "VE",
     "VP",
+    "Cosine",
     "Denoise",
     "Denoiser",
     "DenseSpace",
@@ -28,10 +32,13 @@ __all__ = [
     "Noise",
     "NonFiniteSample",
     "Prediction",
+    "ProductSDE",
+    "ProductSpace",
     "RaggedSpace",
     "RectifiedFlow",
     "SNRWeight",
     "Space",
+    "SubVP",
     "UniformTimes",
     "UniformWeight",
     "dsm",

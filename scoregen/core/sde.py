@@ -84,11 +84,8 @@ def _ordered(low: float, high: float, names: str) -> None:
 
 
 @dataclass(frozen=True)
-class VP(Schedule):
-    r"""Variance preserving with linear β (Song et al. 2021, eq. 32; the continuous DDPM).
-
-    ``α = exp(−¼t²(β₁−β₀) − ½tβ₀)``, ``σ² = 1 − α²``.
-    """
+class _LinearBeta(Schedule):
+    """What VP and sub-VP share: ``a(t) = exp(−¼t²(β₁−β₀) − ½tβ₀)``, the decay of the signal."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -100,24 +97,143 @@ class VP(Schedule):
         _ordered(self.beta_min, self.beta_max, "beta_min and beta_max")
         _ordered(self.t_min, self.t_max, "t_min and t_max")
 
-    def _log_alpha(self, t: Tensor) -> Tensor:
+    def _log_decay(self, t: Tensor) -> Tensor:
         return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
 
+    def _log_decay_rate(self, t: Tensor) -> Tensor:
+        return -0.5 * (self.beta_min + t * (self.beta_max - self.beta_min))
+
+    def _time_of(self, log_decay: Tensor) -> Tensor:
+        # ¼Δt² + ½β₀t = −log a is a quadratic in t; this form of its root has no cancellation.
+        target = -log_decay
+        spread = self.beta_max - self.beta_min
+        return 4 * target / (self.beta_min + (self.beta_min**2 + 4 * spread * target).sqrt())
+
+
+@dataclass(frozen=True)
+class VP(_LinearBeta):
+    r"""Variance preserving with linear β (Song et al. 2021, eq. 32; the continuous DDPM).
+
+    ``α = exp(−¼t²(β₁−β₀) − ½tβ₀)``, ``σ² = 1 − α²``.
+
+    Args:
+        beta_min, beta_max: β at t = 0 and t = 1.
+        zero_terminal_snr: shift and scale α so that it is 0 at ``t_max`` and still 1 at 0 (Lin et al.,
+            *Common Diffusion Noise Schedules and Sample Steps are Flawed*, 2024, algorithm 1). Sampling then
+            starts from pure noise, as training ended; ε and score cannot be what a network predicts there.
+    """
+
+    zero_terminal_snr: bool = False
+
+    @property
+    def _lowest(self) -> float:
+        """The decay at ``t_max`` that the shift takes away."""
+        if not self.zero_terminal_snr:
+            return 0.0
+        return float(self._log_decay(as_float64(self.t_max)).exp())
+
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        log_alpha = self._log_alpha(as_float64(t))
-        return log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
+        log_decay = self._log_decay(as_float64(t))
+        if not self.zero_terminal_snr:
+            return log_decay.exp(), (-torch.expm1(2 * log_decay)).sqrt()
+        # 1 − α = (1 − a)/(1 − a_T); written so, σ² = (1 − α)(1 + α) stays exact near the data.
+        loss = -torch.expm1(log_decay) / (1 - self._lowest)
+        loss = torch.where(as_float64(t) >= self.t_max, torch.ones_like(loss), loss)
+        return 1 - loss, (loss * (2 - loss)).sqrt()
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         t = as_float64(t)
         alpha, sigma = self.marginal(t)
-        alpha_rate = -0.5 * (self.beta_min + t * (self.beta_max - self.beta_min)) * alpha
+        decay_rate = self._log_decay_rate(t) * self._log_decay(t).exp()
+        alpha_rate = decay_rate / (1 - self._lowest)
         return alpha_rate, -alpha * alpha_rate / sigma
 
     def time(self, log_snr: Tensor) -> Tensor:
-        # α² = 1/(1 + e^−ℓ); then ¼Δt² + ½β₀t = ½ log(1 + e^−ℓ) is a quadratic in t.
-        target = torch.nn.functional.softplus(-as_float64(log_snr))
-        spread = self.beta_max - self.beta_min
-        return 2 * target / (self.beta_min + (self.beta_min**2 + 2 * spread * target).sqrt())
+        # α² = 1/(1 + e^−ℓ).
+        log_alpha = -0.5 * torch.nn.functional.softplus(-as_float64(log_snr))
+        if not self.zero_terminal_snr:
+            return self._time_of(log_alpha)
+        decay = log_alpha.exp() * (1 - self._lowest) + self._lowest
+        return self._time_of(decay.log()).clamp_max(self.t_max)
+
+
+@dataclass(frozen=True)
+class SubVP(_LinearBeta):
+    r"""Sub-variance preserving (Song et al. 2021, eq. 29): less noise than VP at the same signal.
+
+    ``α = a(t)`` as VP's, ``σ = 1 − α²``.
+    """
+
+    def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log_alpha = self._log_decay(as_float64(t))
+        return log_alpha.exp(), -torch.expm1(2 * log_alpha)
+
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        t = as_float64(t)
+        alpha = self._log_decay(t).exp()
+        alpha_rate = self._log_decay_rate(t) * alpha
+        return alpha_rate, -2 * alpha * alpha_rate
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        # (1 − a²)/a = r has the positive root a = e^{−asinh(r/2)}.
+        return self._time_of(-torch.asinh((-0.5 * as_float64(log_snr)).exp() / 2))
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    r"""Cosine schedule: ``α = cos φ``, ``σ = sin φ`` with ``φ`` linear in t (Nichol & Dhariwal 2021, eq. 17).
+
+    With ``offset`` s, ``α(t) = cos((t+s)/(1+s)·π/2)/cos(s/(1+s)·π/2)`` and ``σ² = 1 − α²``. Without an offset
+    it is the trigonometric stochastic interpolant (Albergo, Boffi & Vanden-Eijnden 2023). At ``t_max = 1``
+    the signal is gone (α = 0): deterministic solvers start there; stochastic ones need a grid that starts
+    below.
+    """
+
+    offset: float = 0.008
+    t_min: float = 1e-4
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(t_min=self.t_min)
+        _ordered(self.t_min, self.t_max, "t_min and t_max")
+        if self.offset < 0:
+            raise ValueError(f"offset must not be negative, got {self.offset}")
+        if self.t_max > 1:
+            raise ValueError(f"the cosine schedule ends at t = 1, got t_max = {self.t_max}")
+
+    @property
+    def _first(self) -> float:
+        return self.offset / (1 + self.offset) * math.pi / 2
+
+    @property
+    def _speed(self) -> float:
+        return math.pi / 2 / (1 + self.offset)
+
+    def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        t = as_float64(t)
+        angle = self._first + t * self._speed
+        alpha = torch.where(t >= 1, torch.zeros_like(t), angle.cos() / math.cos(self._first))
+        # cos²a − cos²b = sin(b − a) sin(b + a): no cancellation near the data.
+        spread = torch.sin(t * self._speed) * torch.sin(t * self._speed + 2 * self._first)
+        return alpha, spread.clamp(0.0).sqrt() / math.cos(self._first)
+
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        t = as_float64(t)
+        alpha, sigma = self.marginal(t)
+        alpha_rate = -self._speed * torch.sin(self._first + t * self._speed) / math.cos(self._first)
+        if self.offset == 0:
+            return alpha_rate, self._speed * alpha
+        return alpha_rate, -alpha * alpha_rate / sigma
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        alpha = (-0.5 * torch.nn.functional.softplus(-as_float64(log_snr))).exp()
+        # atan2 keeps the digits that acos loses near α = 1.
+        sigma = (-0.5 * torch.nn.functional.softplus(as_float64(log_snr))).exp()
+        if self.offset == 0:
+            return torch.atan2(sigma, alpha) / self._speed
+        cosine = alpha * math.cos(self._first)
+        sine = (sigma**2 + (alpha * math.sin(self._first)) ** 2).sqrt()
+        return (torch.atan2(sine, cosine) - self._first) / self._speed
 
 
 @dataclass(frozen=True)
@@ -212,7 +328,14 @@ def log_snr(sde: SDE, t: Tensor | float) -> Tensor:
     return 2 * (alpha.log() - sigma.log())
 
 
-SDES: dict[str, type[Any]] = {"vp": VP, "ve": VE, "edm": EDM, "rectified_flow": RectifiedFlow}
+SDES: dict[str, type[Any]] = {
+    "vp": VP,
+    "subvp": SubVP,
+    "ve": VE,
+    "cosine": Cosine,
+    "edm": EDM,
+    "rectified_flow": RectifiedFlow,
+}
 
 
 def sde_from_config(config: dict[str, Any]) -> SDE:

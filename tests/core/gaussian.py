@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scoregen.core import EDM, SDE, VE, VP, DenseSpace, Grid, Noise, Prediction, RectifiedFlow
+from scoregen.core import EDM, SDE, VE, VP, Cosine, DenseSpace, Grid, Noise, Prediction, RectifiedFlow, SubVP
 
 PROCESSES: dict[str, SDE] = {
     "vp": VP(),
+    "subvp": SubVP(),
+    "cosine": Cosine(),
     "ve": VE(0.05, 20.0),
     "edm": EDM(),
     "rectified_flow": RectifiedFlow(),

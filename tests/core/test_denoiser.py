@@ -1,13 +1,18 @@
 """Preconditioning and the equivalence of what a network may predict."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from scoregen.core import EDM, VP, Denoiser, DenseSpace, Prediction, RectifiedFlow
-from scoregen.core.denoiser import PARAMETRISATIONS
+from scoregen.core.denoiser import PARAMETRISATIONS, estimate_from
+from scoregen.core.fields import ProductSDE, ProductSpace
 
 from .gaussian import PROCESSES, example, noise, space
+
+VANISHING = ("cosine", "rectified_flow")
 
 
 class Fixed(nn.Module):
@@ -81,7 +86,8 @@ def test_finite_where_signal_or_noise_is_zero(t: float, dtype: torch.dtype) -> N
 @pytest.mark.parametrize("name", sorted(PROCESSES))
 def test_every_parametrisation_states_the_same_denoiser(name: str, parametrisation: str) -> None:
     """Feed each form of network the output that belongs to one x_0; each must give that x_0 back."""
-    sde, sigma_data = PROCESSES[name], 0.8
+    # Kept away from α = 0, where ε and score say nothing of the data.
+    sde, sigma_data = replace(PROCESSES[name], t_max=0.99) if name in VANISHING else PROCESSES[name], 0.8
     t = torch.linspace(sde.t_min + 0.1, sde.t_max * 0.9, 4, dtype=torch.float64)
     x, x0 = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     alpha, sigma = (v[:, None] for v in sde.marginal(t))
@@ -93,6 +99,8 @@ def test_every_parametrisation_states_the_same_denoiser(name: str, parametrisati
         "x0": x0,
         "eps": truth.eps,
         "v": truth.v,
+        "score": truth.score,
+        "flow": truth.flow(*(rate[:, None] for rate in sde.rates(t))),
     }
     prediction = Denoiser(Fixed(outputs[parametrisation]), sde, sigma_data, parametrisation)(x, t, space(4))
     torch.testing.assert_close(prediction.x0, x0, rtol=1e-9, atol=1e-9)
@@ -127,8 +135,44 @@ def test_times_per_sample_equal_scalar_times() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="'noise' is not one of edm, x0, eps, v"):
+    with pytest.raises(ValueError, match="'noise' is not one of edm, x0, eps, score, v, flow"):
         Denoiser(Fixed(), EDM(), parametrisation="noise")
     for value in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="sigma_data must be positive"):
             Denoiser(Fixed(), EDM(), value)
+
+
+@pytest.mark.parametrize("name", VANISHING)
+@pytest.mark.parametrize("parametrisation", ["eps", "score"])
+def test_what_cannot_be_inverted_without_signal_is_refused(name: str, parametrisation: str) -> None:
+    with pytest.raises(ValueError, match=f"'{parametrisation}' says nothing about the data"):
+        Denoiser(Fixed(), PROCESSES[name], parametrisation=parametrisation)
+
+
+@pytest.mark.parametrize("parametrisation", ["edm", "x0", "v", "flow"])
+@pytest.mark.parametrize("name", VANISHING)
+def test_the_other_parametrisations_stand_a_start_without_signal(name: str, parametrisation: str) -> None:
+    x = torch.randn(3, 3, dtype=torch.float64)
+    prediction = Denoiser(Fixed(x / 2), PROCESSES[name], 0.9, parametrisation)(x, torch.tensor(1.0), space(3))
+    assert bool(torch.isfinite(prediction.x0).all())
+
+
+def test_each_field_of_a_product_has_its_own_scale() -> None:
+    """A silent network over two independent fields is each field's own Gaussian denoiser."""
+    sde = ProductSDE({"a": EDM(), "b": VP()})
+    batch = ProductSpace({"a": space(4, 2), "b": space(4, 3)})
+    x, t = torch.randn(20, dtype=torch.float64), torch.linspace(0.1, 0.9, 4, dtype=torch.float64)
+    network = Fixed()
+    parts = batch.unpack(Denoiser(network, sde, (0.5, 2.0))(x, t, batch).x0)
+    assert network.seen[1].shape == (4, 2)
+    for name, process, spread in (("a", EDM(), 0.5), ("b", VP(), 2.0)):
+        alone = Denoiser(Fixed(), process, spread)
+        own = batch.unpack(x)[name]
+        torch.testing.assert_close(parts[name], alone(own, t * process.t_max, batch.fields[name]).x0)
+    with pytest.raises(ValueError, match="sigma_data must be positive"):
+        Denoiser(Fixed(), sde, (1.0, 0.0))
+
+
+def test_reading_an_output_refuses_unknown_forms() -> None:
+    with pytest.raises(ValueError, match="'edm' is not one of x0, eps, score, v, flow"):
+        estimate_from("edm", EDM())

@@ -6,18 +6,7 @@ import math
 import pytest
 import torch
 
-from scoregen.core import (
-    EDM,
-    SDE,
-    VE,
-    VP,
-    Grid,
-    RectifiedFlow,
-    karras_grid,
-    log_snr,
-    log_snr_grid,
-    uniform_grid,
-)
+from scoregen.core import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr
 from scoregen.core.sde import sde_from_config, sde_to_config
 
 from .gaussian import PROCESSES
@@ -93,6 +82,37 @@ def test_known_values() -> None:
     assert [float(v) for v in RectifiedFlow().marginal(torch.tensor(0.25))] == pytest.approx([0.75, 0.25])
 
 
+def test_sub_vp_has_the_coefficients_of_its_paper() -> None:
+    """``f = −½β`` and ``g² = β(1 − e^{−2∫β})`` (Song et al. 2021, eq. 28–29)."""
+    sde, t = SubVP(0.1, 20.0), torch.linspace(0.01, 1, 9, dtype=torch.float64)
+    beta, integral = 0.1 + 19.9 * t, 0.1 * t + 0.5 * 19.9 * t**2
+    drift, diffusion = sde.coefficients(t)
+    torch.testing.assert_close(drift, -0.5 * beta)
+    torch.testing.assert_close(diffusion, beta * -torch.expm1(-2 * integral))
+    assert bool((sde.marginal(t)[1] < VP(0.1, 20.0).marginal(t)[1]).all())
+
+
+def test_cosine_is_equation_seventeen() -> None:
+    s, t = 0.008, torch.linspace(0, 1, 11, dtype=torch.float64)
+    level = ((t + s) / (1 + s) * math.pi / 2).cos() ** 2
+    alpha, sigma = Cosine(s).marginal(t)
+    torch.testing.assert_close(alpha**2, level / level[0])
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t))
+    alpha, sigma = Cosine(offset=0.0).marginal(t)
+    torch.testing.assert_close(torch.atan2(sigma, alpha), t * math.pi / 2)
+
+
+def test_zero_terminal_snr_is_the_shifted_schedule() -> None:
+    """α loses its last value and is scaled back to 1 at the data (Lin et al. 2024, algorithm 1)."""
+    plain, shifted, t = VP(), VP(zero_terminal_snr=True), torch.linspace(0, 1, 21, dtype=torch.float64)
+    last = plain.marginal(t[-1])[0]
+    alpha, sigma = shifted.marginal(t)
+    torch.testing.assert_close(alpha, (plain.marginal(t)[0] - last) / (1 - last))
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t))
+    assert (float(alpha[-1]), float(sigma[-1])) == (0.0, 1.0)
+    assert float(shifted.marginal(torch.tensor(1e-12, dtype=torch.float64))[1]) > 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_schedules_are_float64_whatever_comes_in(name: str) -> None:
     sde = PROCESSES[name]
@@ -118,6 +138,10 @@ def test_vp_keeps_its_digits_near_the_data() -> None:
         lambda: EDM(sigma_min=0.0),
         lambda: EDM(sigma_min=float("nan")),
         lambda: RectifiedFlow(t_max=1.5),
+        lambda: SubVP(beta_max=0.05),
+        lambda: Cosine(t_max=1.1),
+        lambda: Cosine(t_min=0.0),
+        lambda: Cosine(offset=-0.1),
     ],
 )
 def test_impossible_processes_are_refused(make) -> None:
@@ -135,76 +159,3 @@ def test_unknown_processes_and_fields_are_named() -> None:
         sde_from_config({"name": "vpp"})
     with pytest.raises(ValueError, match="beta"):
         sde_from_config({"name": "edm", "beta": 3})
-
-
-# ------------------------------------------------------------------------------------------------ grids
-
-
-@pytest.mark.parametrize(
-    ("times", "reason"),
-    [
-        ([3.0, 2.0, 2.0, 1.0], r"strictly decrease: times\[1\] = 2, times\[2\] = 2"),
-        ([3.0, 1.0, 2.0], "strictly decrease"),
-        ([1.0, 2.0], "strictly decrease"),
-        ([3.0, float("nan"), 1.0], "not finite"),
-        ([float("inf"), 1.0], "not finite"),
-        ([3.0], "at least two"),
-        ([81.0, 1.0], "lie in"),
-        ([3.0, -1.0], "lie in"),
-    ],
-)
-def test_bad_grids_are_refused(times: list[float], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        Grid(EDM(), torch.tensor(times))
-
-
-def test_karras_grid_is_equation_five() -> None:
-    steps, rho = 18, 7.0
-    grid = karras_grid(EDM(), steps, rho=rho)
-    expected = [
-        (80.0 ** (1 / rho) + i / (steps - 1) * (0.002 ** (1 / rho) - 80.0 ** (1 / rho))) ** rho
-        for i in range(steps)
-    ]
-    assert grid.steps == steps
-    assert grid.times[:-1].tolist() == pytest.approx(expected, rel=1e-12)
-    assert float(grid.sigma[-1]) == 0.0
-
-
-@pytest.mark.parametrize("name", ["vp", "edm", "rectified_flow"])
-def test_karras_grid_spaces_the_ratio_of_any_process(name: str) -> None:
-    grid = karras_grid(PROCESSES[name], 12, sigma_max=10.0, sigma_min=0.05, rho=3.0, to_zero=False)
-    root = (grid.sigma / grid.alpha) ** (1 / 3)
-    assert float(grid.sigma[0] / grid.alpha[0]) == pytest.approx(10.0, rel=1e-9)
-    assert float(grid.sigma[-1] / grid.alpha[-1]) == pytest.approx(0.05, rel=1e-9)
-    torch.testing.assert_close(root.diff(), root.diff()[:1].expand(12), rtol=1e-8, atol=0)
-
-
-def test_log_snr_grid_has_equal_steps() -> None:
-    grid = log_snr_grid(VP(), 10, to_zero=False)
-    steps = grid.half_log_snr.diff()
-    torch.testing.assert_close(steps, steps[:1].expand(10), rtol=1e-9, atol=0)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("to_zero", [True, False])
-def test_grids_of_few_steps(steps: int, to_zero: bool) -> None:
-    for grid in (
-        karras_grid(EDM(), steps, to_zero=to_zero),
-        log_snr_grid(VP(), steps, to_zero=to_zero),
-        uniform_grid(RectifiedFlow(), steps, to_zero=to_zero),
-    ):
-        assert grid.steps == steps
-        assert (float(grid.sigma[-1]) == 0) is to_zero
-
-
-def test_grids_that_cannot_exist_say_why() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        karras_grid(EDM(), 0)
-    with pytest.raises(ValueError, match="no signal at t_max"):
-        karras_grid(RectifiedFlow(), 5)
-    with pytest.raises(ValueError, match="no signal at t_max"):
-        log_snr_grid(RectifiedFlow(), 5)
-    with pytest.raises(ValueError, match="sigma_min < sigma_max"):
-        karras_grid(EDM(), 5, sigma_max=1.0, sigma_min=1.0)
-    with pytest.raises(ValueError, match="keeps noise at t = 0"):
-        karras_grid(VE(), 5)
