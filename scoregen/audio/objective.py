@@ -12,9 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from scoregen.core.denoiser import Denoiser
-from scoregen.core.losses import EDMWeight, LogNormalTimes, denoising_error, noised
+from scoregen.core.losses import denoising_error, noised
 from scoregen.core.noise import Noise
 from scoregen.core.sde import EDM
+from scoregen.core.weighting import EDMWeight, LogNormalTimes
 from scoregen.errors import InputError
 from scoregen.training.cache import Cache
 from scoregen.training.config import Strict

@@ -8,11 +8,23 @@ from .denoiser import Denoise, Denoiser, Prediction
 from .ema import EMA
 from .fields import ProductSDE, ProductSpace
 from .grid import Grid, karras_grid, log_snr_grid, polynomial_grid, uniform_grid
-from .losses import EDMWeight, LogNormalTimes, SNRWeight, UniformTimes, UniformWeight, dsm
+from .losses import dsm, sliced
 from .noise import Noise
 from .sampling import NonFiniteSample, sample
 from .sde import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr
 from .space import DenseSpace, FactorSpace, RaggedSpace, Space
+from .weighting import (
+    EDMWeight,
+    LikelihoodWeight,
+    LogNormalTimes,
+    LogSNRTimes,
+    MinSNRWeight,
+    SNRWeight,
+    Stratified,
+    UncertaintyWeight,
+    UniformTimes,
+    UniformWeight,
+)
 
 __all__ = [
     "DDPM",
@@ -28,7 +40,10 @@ __all__ = [
     "EDMWeight",
     "FactorSpace",
     "Grid",
+    "LikelihoodWeight",
     "LogNormalTimes",
+    "LogSNRTimes",
+    "MinSNRWeight",
     "Noise",
     "NonFiniteSample",
     "Prediction",
@@ -38,7 +53,9 @@ __all__ = [
     "RectifiedFlow",
     "SNRWeight",
     "Space",
+    "Stratified",
     "SubVP",
+    "UncertaintyWeight",
     "UniformTimes",
     "UniformWeight",
     "dsm",
@@ -47,5 +64,6 @@ __all__ = [
     "log_snr_grid",
     "polynomial_grid",
     "sample",
+    "sliced",
     "uniform_grid",
 ]

@@ -1,6 +1,6 @@
-r"""Denoising score matching (Vincent 2011; Karras et al. 2022, eq. 2 and 8).
+r"""Score matching: denoising (Vincent 2011; Karras et al. 2022, eq. 2 and 8) and sliced (Song et al. 2019).
 
-The loss of one sample is the whitened squared error of the denoised estimate, per degree of freedom:
+The denoising loss of one sample is the whitened squared error of the estimate, per degree of freedom:
 
 .. math::  L = w(t)\ \frac{1}{\mathrm{dof}} \big\| Σ^{-1/2}\,(D(α x_0 + σ n, t) − x_0) \big\|².
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,83 +18,15 @@ from .denoiser import Denoiser, Prediction
 from .noise import Noise
 from .sde import SDE
 from .space import Space
-
-
-class TimeSampler(Protocol):
-    """Maps uniforms in (0, 1] to training times."""
-
-    def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
-        """``(B,)`` uniforms to ``(B,)`` float64 times."""
-
-
-@dataclass(frozen=True)
-class LogNormalTimes:
-    """``log(σ/α) ∼ N(mean, std²)`` clipped to the process's range (Karras et al. 2022, table 1)."""
-
-    mean: float = -1.2
-    std: float = 1.2
-
-    def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
-        inside = uniform.clamp(1e-12, 1 - 1e-12)
-        log_ratio = self.mean + self.std * torch.special.ndtri(inside)
-        return sde.time(-2 * log_ratio).clamp(sde.t_min, sde.t_max)
-
-
-@dataclass(frozen=True)
-class UniformTimes:
-    """Times uniform over ``[t_min, t_max]`` (Song et al. 2021)."""
-
-    def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
-        return sde.t_min + uniform * (sde.t_max - sde.t_min)
-
-
-@dataclass(frozen=True)
-class Stratified:
-    """One uniform from each of B equal strata instead of B free ones: the same law, less variance.
-
-    Sample ``i`` of a batch draws from stratum ``i``, so batches must come in random order.
-    """
-
-    times: TimeSampler
-
-    def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
-        ranks = torch.arange(len(uniform), dtype=uniform.dtype, device=uniform.device)
-        return self.times((ranks + uniform) / len(uniform), sde)
-
-
-Weight = Callable[[Tensor, Tensor], Tensor]
-"""``weight(alpha, sigma)``: float64 ``(B,)`` each to ``(B,)``."""
-
-
-@dataclass(frozen=True)
-class EDMWeight:
-    """``1/c_out²``: levels contribute about equally at the start (Karras et al. 2022, app. B.6)."""
-
-    sigma_data: float = 1.0
-
-    def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return (sigma**2 + (alpha * self.sigma_data) ** 2) / (sigma * self.sigma_data) ** 2
-
-
-@dataclass(frozen=True)
-class SNRWeight:
-    """``α²/σ²``: the plain loss on ε (Ho et al. 2020) written for x_0."""
-
-    def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return (alpha / sigma) ** 2
-
-
-@dataclass(frozen=True)
-class UniformWeight:
-    """1: the plain loss on x_0."""
-
-    def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return torch.ones_like(sigma)
+from .weighting import TimeSampler, UncertaintyWeight, Weight
 
 
 @dataclass(frozen=True)
 class Noised:
-    """A training state: ``x = α x_0 + σ n`` at ``t`` with the schedules there, float64 ``(B,)``."""
+    """A training state ``x = α x_0 + σ n`` at ``t``, with the schedules there.
+
+    ``t`` is float64 ``(B,)``; ``alpha`` and ``sigma`` are ``(B,)`` too, ``(B, F)`` for a product of F fields.
+    """
 
     x: Tensor
     t: Tensor
@@ -124,9 +56,8 @@ def denoising_error(
 ) -> Tensor:
     """Weighted whitened squared error per degree of freedom, ``(B,)`` in the state's dtype."""
     error = space.whiten(prediction.x0 - space.project(target))
-    return (
-        weight(state.alpha, state.sigma).to(error.dtype) * space.sum(error**2) / space.dof().to(error.dtype)
-    )
+    weights = space.expand(weight(state.alpha, state.sigma).to(error.dtype), error)
+    return space.sum(weights * error**2) / space.dof().to(error.dtype)
 
 
 def dsm(
@@ -140,6 +71,7 @@ def dsm(
     noise: Noise,
     step: int = 0,
     target: Callable[[Tensor, Noised], Tensor] | None = None,
+    balance: UncertaintyWeight | None = None,
 ) -> Tensor:
     """Denoising score matching loss of each sample.
 
@@ -153,10 +85,54 @@ def dsm(
         noise: keyed noise of the batch.
         step: key of this draw.
         target: replaces the target given the data and the noised state, e.g. the data aligned to it.
+        balance: learned log-variance of the loss at each level (EDM2), trained along.
 
     Returns:
-        ``(B,)``, the weighted mean squared whitened error.
+        ``(B,)``, the weighted mean squared whitened error (balanced, where asked for).
     """
     state = noised(denoiser.sde, x0, space, times=times, noise=noise, step=step)
     goal = x0 if target is None else target(x0, state)
-    return denoising_error(denoiser(state.x, state.t, space, cond), goal, space, state, weight)
+    loss = denoising_error(denoiser(state.x, state.t, space, cond), goal, space, state, weight)
+    return loss if balance is None else balance(loss, state.alpha, state.sigma)
+
+
+def sliced(
+    score: Callable[[Tensor], Tensor],
+    x: Tensor,
+    space: Space,
+    *,
+    noise: Noise,
+    step: int = 0,
+    probes: int = 1,
+) -> Tensor:
+    r"""Sliced score matching, for data whose noised density has no tractable kernel.
+
+    ``E_v[vᵀ ∇s(x) v] + ½‖s(x)‖²`` with random directions v (Song et al., *Sliced Score Matching*, 2019,
+    eq. 8, the variance-reduced form): up to a constant the Fisher divergence, from samples alone.
+
+    Args:
+        score: ``s(x)``, a model of ``∇ log p``, shaped as the state; differentiable twice where the loss is
+            minimised by gradients.
+        x: data, a state of ``space``.
+        space: the batch; directions live in its projected space, in its plain (not whitened) metric.
+        noise: keyed noise of the batch.
+        step: key of this draw.
+        probes: directions per sample, at most 200.
+
+    Returns:
+        ``(B,)``, the loss of each sample.
+
+    Raises:
+        ValueError: ``probes`` outside 1 … 200.
+    """
+    if not 1 <= probes <= 200:
+        raise ValueError(f"probes must lie in 1 ... 200, got {probes}")
+    with torch.enable_grad():
+        x = space.project(x).requires_grad_(True)
+        s = space.project(score(x))
+        curvature = torch.zeros(space.size, dtype=x.dtype, device=x.device)
+        for probe in range(probes):
+            v = space.project(noise.white(space, step, stage=probe))
+            (slope,) = torch.autograd.grad(space.sum(v * s).sum(), x, create_graph=True)
+            curvature = curvature + space.sum(v * slope)
+        return curvature / probes + 0.5 * space.sum(s**2)

@@ -14,13 +14,17 @@ from scoregen.core import (
     Denoiser,
     EDMWeight,
     LogNormalTimes,
+    MinSNRWeight,
     Noise,
     SNRWeight,
+    UncertaintyWeight,
     UniformTimes,
     UniformWeight,
     dsm,
     log_snr,
+    sliced,
 )
+from scoregen.core.fields import ProductSDE, ProductSpace
 from scoregen.core.losses import noised
 
 from .gaussian import PROCESSES, noise, space
@@ -178,3 +182,84 @@ def test_a_target_hook_replaces_the_target() -> None:
     losses = dsm(denoiser, data, space(4), noise=noise(4), target=own_prediction, **options)
     assert losses.tolist() == [0.0] * 4
     assert torch.equal(seen[0].t, torch.full((4,), 1.0, dtype=torch.float64))
+
+
+# --------------------------------------------------------------------------------- several fields, balance
+
+
+def test_the_loss_of_a_product_is_the_loss_of_its_fields() -> None:
+    """Weighted error per field, over the degrees of freedom of all of them."""
+    fields = {"a": EDM(), "b": VP()}
+    sde, size = ProductSDE(fields), 4
+    batch, keyed = ProductSpace({"a": space(size, 2), "b": space(size, 5)}), noise(size)
+    data = Noise(5, keyed.ids).normal(batch, 0)
+    options = {"times": UniformTimes(), "weight": SNRWeight(), "noise": keyed}
+    together = dsm(Denoiser(Silent(), sde, (0.5, 1.5)), data, batch, **options)
+    state = noised(sde, data, batch, times=UniformTimes(), noise=keyed)
+    total = 0
+    for name, width, spread in (("a", 2, 0.5), ("b", 5, 1.5)):
+        x, x0 = batch.unpack(state.x)[name], batch.unpack(data)[name]
+        t = state.t * fields[name].t_max
+        estimate = Denoiser(Silent(), fields[name], spread)(x, t, space(size, width)).x0
+        alpha, sigma = (v[:, None] for v in fields[name].marginal(t))
+        total = total + ((alpha / sigma) ** 2 * (estimate - x0) ** 2).sum(1)
+    torch.testing.assert_close(together, total / 7)
+
+
+def test_a_learned_balance_finds_the_loss_of_each_level() -> None:
+    """At its minimum ``e^u`` is the mean loss: here the posterior variance of N(0, s²), a known function."""
+    torch.manual_seed(0)
+    sde, size = EDM(0.05, 20.0), 4000
+    balance = UncertaintyWeight(64)
+    optimizer = torch.optim.Adam(balance.parameters(), lr=0.03)
+    times, weight = LogNormalTimes(0.0, 1.5), UniformWeight()
+    for step in range(200):
+        keyed = noise(size, seed=step)
+        loss = exact_loss(sde, space(size), keyed, times=times, weight=weight, balance=balance)
+        optimizer.zero_grad()
+        loss.mean().backward()
+        optimizer.step()
+    sigma = torch.tensor([0.1, 0.4, 1.0, 4.0], dtype=torch.float64)
+    learned = balance.log_variance(torch.ones_like(sigma), sigma)
+    exact = (STD**2 * sigma**2 / (STD**2 + sigma**2)).log()
+    torch.testing.assert_close(learned.double(), exact, atol=0.15, rtol=0)
+
+
+# ------------------------------------------------------------------------------------------------- sliced
+
+
+@pytest.mark.parametrize("probes", [1, 4])
+def test_sliced_score_matching_of_a_gaussian(probes: int) -> None:
+    """For s(x) = −(x − m)/v on N(μ, τ²): ``E L = d(−1/v + (τ² + (μ−m)²)/2v²)``, least at the truth."""
+    size, mean, std = 40_000, 0.7, 1.3
+    data = mean + std * noise(size).normal(space(size), 0)
+
+    def loss(m: Tensor, v: Tensor) -> Tensor:
+        return sliced(lambda x: -(x - m) / v, data, space(size), noise=noise(size, 1), probes=probes).mean()
+
+    m = torch.tensor(0.2, dtype=torch.float64)
+    v = torch.tensor(2.5, dtype=torch.float64)
+    expected = 3 * (-1 / v + (std**2 + (mean - m) ** 2) / (2 * v**2))
+    assert float(loss(m, v).detach()) == pytest.approx(float(expected), abs=0.01)
+    truth = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (mean, std**2)]
+    slopes = torch.autograd.grad(loss(*truth), truth)
+    assert max(abs(float(slope)) for slope in slopes) < 0.03
+
+
+def test_sliced_score_matching_stays_in_the_projected_space() -> None:
+    """Without the centre of mass, N(0, 1) has trace −dof: ``L = −dof + ½‖x‖²`` for its own score."""
+    batch = factor_space([3, 5, 2])
+    keyed = noise(batch.size)
+    x = Noise(3, keyed.ids).white(batch, 0)
+    draws = [sliced(lambda y: -y, x, batch, noise=keyed, step=step, probes=200).detach() for step in range(5)]
+    exact = -batch.dof() + 0.5 * batch.sum(batch.project(x) ** 2)
+    assert float(((sum(draws) / 5 - exact) / batch.dof()).abs().max()) < 0.15
+    with pytest.raises(ValueError, match="probes must lie in"):
+        sliced(lambda y: -y, x, batch, noise=keyed, probes=0)
+
+
+def test_min_snr_is_capped() -> None:
+    alpha, sigma = torch.ones(3, dtype=torch.float64), torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
+    assert MinSNRWeight(5.0)(alpha, sigma).tolist() == pytest.approx([5.0, 4.0, 0.25])
+    with pytest.raises(ValueError, match="gamma must be positive"):
+        MinSNRWeight(0.0)
