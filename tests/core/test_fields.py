@@ -83,9 +83,8 @@ def test_a_warped_process_is_the_process_on_another_clock() -> None:
     torch.testing.assert_close(warped.time(log_snr(warped, u)), u)
     assert float(warped.marginal(torch.tensor(warped.t_min))[1]) == pytest.approx(0.002)
     h = 1e-6
-    for rate, late, early in zip(
-        warped.rates(u), warped.marginal(u + h), warped.marginal(u - h), strict=True
-    ):
+    late, early = warped.marginal(u + h), warped.marginal(u - h)
+    for rate, after, before in zip(warped.rates(u), late, early, strict=True):
         torch.testing.assert_close(rate, (after - before) / (2 * h), rtol=1e-6, atol=1e-7)
     with pytest.raises(ValueError, match="power must be positive"):
         Warped(EDM(), 0.0)
