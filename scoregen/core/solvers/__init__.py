@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .base import Draw, Solver, State
 from .ddim import DDIM
-from .dpmpp import DPMpp2M
+from .deis import DEIS
+from .dpmpp import DPMpp2M, DPMpp2S, DPMpp3M
 from .euler_maruyama import EulerMaruyama
 from .heun import Heun
 from .ipndm import IPNDM
+from .unipc import UniPC
+from .vab import VAB
 
-SOLVERS: dict[str, type[Any]] = {
+SOLVERS: dict[str, Callable[[], Any]] = {
     "ddim": DDIM,
+    "dpmpp-1s": DDIM,  # The same rule: DPM-Solver++ of order 1 is DDIM (Lu et al. 2022).
     "euler-maruyama": EulerMaruyama,
     "heun": Heun,
+    "dpmpp-2s": DPMpp2S,
     "dpmpp-2m": DPMpp2M,
-    "ipndm-4": IPNDM,
+    "dpmpp-3m": DPMpp3M,
+    **{f"unipc-{order}": partial(UniPC, order) for order in UniPC.orders},
+    **{f"deis-{order}": partial(DEIS, order) for order in DEIS.orders},
+    **{f"ipndm-{order}": partial(IPNDM, order) for order in IPNDM.orders},
+    **{f"vab-{order}": partial(VAB, order) for order in VAB.orders},
 }
+"""Factories of solvers by name. A number in a name is the order of convergence of a deterministic solver; the
+multistep rules of order 3 and 4 have it with ``start="rk"``."""
 
 
-def solver_by_name(name: str) -> Solver[Any]:
+def solver_by_name(name: str, **options: Any) -> Solver[Any]:
     """The solver registered under ``name``.
 
+    Args:
+        name: a key of :data:`SOLVERS`.
+        options: arguments of the solver that differ from the registered ones, e.g. ``start="rk"``.
+
     Raises:
-        ValueError: no such solver; the message lists the names.
+        ValueError: no such solver (the message lists the names), or an option that it does not have or take.
     """
     if name not in SOLVERS:
         raise ValueError(f"unknown solver '{name}'; known: {', '.join(SOLVERS)}")
     solver: Solver[Any] = SOLVERS[name]()
-    return solver
+    try:
+        return replace(solver, **options) if options else solver  # type: ignore[type-var]
+    except TypeError as error:
+        raise ValueError(f"solver '{name}': {error}") from None
 
 
 __all__ = [
     "DDIM",
+    "DEIS",
     "IPNDM",
     "SOLVERS",
+    "VAB",
     "DPMpp2M",
+    "DPMpp2S",
+    "DPMpp3M",
     "Draw",
     "EulerMaruyama",
     "Heun",
     "Solver",
     "State",
+    "UniPC",
     "solver_by_name",
 ]

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from ..grid import Levels
-from .linear import NOISE, Form, LinearMultistep, epsilon, estimate
+from .form import NOISE, Form, epsilon, estimate
+from .linear import LinearMultistep
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class DDIM(LinearMultistep):
         fresh = self.eta * ancestral_noise(at, i)
         kept = math.sqrt(max(at.sigma[i + 1] ** 2 - fresh**2, 0.0))
         return at.alpha[i + 1] * estimate() + kept * epsilon(at, i) + fresh * NOISE
+
+
+def euler(at: Levels, i: int) -> Form:
+    """``α_s x̂_0 + σ_s ε̂``, finite at α = 0 and σ_s = 0: what other rules do while they have no history."""
+    return at.alpha[i + 1] * estimate() + at.sigma[i + 1] * epsilon(at, i)
 
 
 def ancestral_noise(at: Levels, i: int) -> float:

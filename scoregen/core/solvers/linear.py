@@ -1,131 +1,21 @@
-r"""Solver steps as linear forms, computed once per grid.
-
-Every rule here advances the state by a weighted sum of what is already known,
-
-.. math::  x_{i+1} = \sum_j a_{ij}\, x_{i−j} + \sum_j b_{ij}\, \hat x_{0,i−j} + c_i\, n_i ,
-
-whatever it was derived for: ``ε̂ = (x − α x̂_0)/σ`` and ``dx/dt = α' x̂_0 + σ' ε̂`` are themselves such sums.
-A :class:`Form` holds the weights and can be added and scaled, so that the code of a solver is the formula
-of its paper, evaluated on symbols, once, in double precision. The numbers then meet tensors in
-:func:`combine` and nowhere else.
-"""
+"""Solvers with one network call a step whose step is a linear form of what came before."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import Any
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ..denoiser import Denoise
 from ..grid import Grid, Levels
 from .base import Draw, State
+from .form import NOISE, Form, Point, combine, epsilon, estimate, state, velocity, weighted
+from .runge_kutta import HEUN, KUTTA, runge_kutta
 
-Point = tuple[Tensor, Tensor]
-"""A state and the denoised estimate made there."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """A linear form in past states, past denoised estimates (both newest first) and one fresh noise.
-
-    Args:
-        x: weight of each state.
-        x0: weight of each denoised estimate.
-        noise: weight of the noise.
-    """
-
-    x: tuple[float, ...] = ()
-    x0: tuple[float, ...] = ()
-    noise: float = 0.0
-
-    def __add__(self, other: Form) -> Form:
-        return Form(
-            tuple(a + b for a, b in zip_longest(self.x, other.x, fillvalue=0.0)),
-            tuple(a + b for a, b in zip_longest(self.x0, other.x0, fillvalue=0.0)),
-            self.noise + other.noise,
-        )
-
-    def __mul__(self, factor: float) -> Form:
-        return Form(
-            tuple(factor * w for w in self.x), tuple(factor * w for w in self.x0), factor * self.noise
-        )
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, divisor: float) -> Form:
-        return self * (1.0 / divisor)
-
-    def __sub__(self, other: Form) -> Form:
-        return self + -1.0 * other
-
-
-NOISE = Form(noise=1.0)
-"""The fresh noise of the step."""
-
-
-def state(j: int = 0) -> Form:
-    """The state ``j`` evaluations ago."""
-    return Form(x=(0.0,) * j + (1.0,))
-
-
-def estimate(j: int = 0) -> Form:
-    """The denoised estimate ``x̂_0`` of ``j`` evaluations ago."""
-    return Form(x0=(0.0,) * j + (1.0,))
-
-
-def epsilon(at: Levels, i: int, j: int = 0) -> Form:
-    """The noise estimate ``ε̂ = (x − α x̂_0)/σ`` made at grid point ``i``, ``j`` evaluations ago."""
-    return (state(j) - at.alpha[i] * estimate(j)) / at.sigma[i]
-
-
-def velocity(at: Levels, i: int, j: int = 0) -> Form:
-    """The probability-flow velocity ``α' x̂_0 + σ' ε̂`` at grid point ``i``, ``j`` evaluations ago."""
-    return at.alpha_rate[i] * estimate(j) + at.sigma_rate[i] * epsilon(at, i, j)
-
-
-def combine(
-    forms: Sequence[Form], points: Sequence[Point], grid: Grid, noise: Tensor | None = None
-) -> Tensor:
-    """Evaluate a form on tensors.
-
-    Args:
-        forms: the form of each field of the state (one for an ordinary process).
-        points: states and estimates, newest first, at least as many as the form has weights.
-        grid: spreads weights that differ between fields.
-        noise: fresh noise, shaped as the state; needed when the form has noise.
-
-    Returns:
-        The combination, shaped as the state. Terms of weight zero are left out, so a step that lands on
-        the estimate gives exactly that estimate.
-    """
-    terms: list[tuple[Any, Tensor]] = []
-    for j, (x, x0) in enumerate(points):
-        terms.append((_weight([f.x[j] if j < len(f.x) else 0.0 for f in forms], grid), x))
-        terms.append((_weight([f.x0[j] if j < len(f.x0) else 0.0 for f in forms], grid), x0))
-    if noise is not None:
-        terms.append((_weight([f.noise for f in forms], grid), noise))
-    total: Tensor | None = None
-    for weight, term in terms:
-        if weight is None:
-            continue
-        if total is None:
-            total = weight * term
-        elif isinstance(weight, float):
-            total = torch.add(total, term, alpha=weight)
-        else:
-            total = torch.addcmul(total, weight, term)
-    return torch.zeros_like(points[0][0]) if total is None else total
-
-
-def _weight(values: list[float], grid: Grid) -> Any:
-    """A factor for the state, or None where every field's weight is zero."""
-    if not any(values):
-        return None
-    return values[0] if len(values) == 1 else grid.wide(torch.tensor(values, dtype=torch.float64))
+STARTS = ("euler", "rk")
+"""How a multistep rule may begin."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +29,25 @@ class LinearMultistep:
     """A solver with one network call a step whose step is a linear form of the last ``memory`` points.
 
     Subclasses are frozen dataclasses that implement :meth:`form`.
+
+    At the start the history is missing. As published, the first steps use what there is (``start="euler"``):
+    one step of order 1, then 2, … Its error h² never heals, so the order of the whole run is 2 at most,
+    however high the rule. With ``start="rk"`` the first ``history`` steps are Runge–Kutta steps of order
+    ``memory − 1`` (at least 2), which is enough for a rule of order ``memory``; each takes one more network
+    call up to ``memory`` 3 and two more for 4. A first step that ends at σ = 0 is never a Runge–Kutta step.
     """
+
+    start: str = "euler"
 
     @property
     def memory(self) -> int:
         """How many points, the present one included, a form may use."""
         return 1
+
+    @property
+    def history(self) -> int:
+        """How many points before the present one a step of full order needs."""
+        return self.memory - 1
 
     def form(self, at: Levels, i: int, past: int) -> Form:
         """The step from grid point ``i`` to ``i + 1``.
@@ -156,12 +59,82 @@ class LinearMultistep:
         """
         raise NotImplementedError
 
+    def refine(self, points: tuple[Point, ...], i: int, grid: Grid) -> tuple[Point, ...]:
+        """The points with the present state improved by the new estimate; as they are, for most rules."""
+        return points
+
     def init(self, x: Tensor) -> Past:
+        """The carry at the start: no history."""
         return Past(x)
 
     def step(self, carry: Past, i: int, grid: Grid, denoise: Denoise, draw: Draw) -> Past:
+        """Denoise the state, then advance it from grid point ``i`` to ``i + 1``."""
         points = ((carry.x, denoise(carry.x, grid.times[i]).x0), *carry.past)[: self.memory]
-        known = len(points) - 1
+        points = self.refine(points, i, grid)
+        known, kept = len(points) - 1, points[: self.memory - 1]
+        if self.start == "rk" and known < self.history and all(at.sigma[i + 1] for at in grid.levels):
+            rule = HEUN if self.memory <= 3 else KUTTA
+            return Past(runge_kutta(rule, points[0], i, grid, denoise), kept)
         forms = grid.plan((self, i, known), lambda: [self.form(at, i, known) for at in grid.levels])
         noise = draw(i) if any(form.noise for form in forms) else None
-        return Past(combine(forms, points, grid, noise), points[: self.memory - 1])
+        return Past(combine(forms, points, grid, noise), kept)
+
+
+@dataclass(frozen=True)
+class OrderedMultistep(LinearMultistep):
+    """A family of rules, one for each order.
+
+    Args:
+        order: order of convergence; the number of points a step uses.
+        start: ``"euler"`` or ``"rk"``, see :class:`LinearMultistep`.
+
+    Raises:
+        ValueError: an order the family does not have, or an unknown start.
+    """
+
+    order: int = 2
+    start: str = "euler"
+    orders: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
+
+    def __post_init__(self) -> None:
+        if self.order not in self.orders:
+            low, high = self.orders[0], self.orders[-1]
+            raise ValueError(f"{type(self).__name__} has orders {low} to {high}, got {self.order}")
+        check_start(self.start)
+
+    @property
+    def memory(self) -> int:
+        return self.order
+
+
+def check_start(start: str) -> None:
+    """Refuse a start that is not one of :data:`STARTS`, with a ValueError."""
+    if start not in STARTS:
+        raise ValueError(f"start must be one of {', '.join(STARTS)}, got '{start}'")
+
+
+def with_signal(at: Levels, i: int, past: int) -> Sequence[int]:
+    """Which of the points 0 … ``past`` have α > 0, so that σ/α and log(α/σ) are finite there.
+
+    Only the very first point of a run can be without signal: it is the oldest and drops out.
+    """
+    return [j for j in range(past + 1) if at.alpha[i - j] > 0]
+
+
+__all__ = [
+    "NOISE",
+    "STARTS",
+    "Form",
+    "LinearMultistep",
+    "OrderedMultistep",
+    "Past",
+    "Point",
+    "check_start",
+    "combine",
+    "epsilon",
+    "estimate",
+    "state",
+    "velocity",
+    "weighted",
+    "with_signal",
+]
