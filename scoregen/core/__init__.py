@@ -8,9 +8,20 @@ from .denoiser import Denoise, Denoiser, Prediction
 from .ema import EMA
 from .fields import ProductSDE, ProductSpace
 from .grid import Grid, karras_grid, log_snr_grid, polynomial_grid, uniform_grid
+from .guidance import (
+    DPS,
+    Autoguidance,
+    ClassifierFree,
+    Compose,
+    EnergyGuidance,
+    Inpainting,
+    MomentMatching,
+    PiGDM,
+    Within,
+)
 from .losses import dsm, sliced
 from .noise import Noise
-from .sampling import NonFiniteSample, sample
+from .sampling import Guide, NonFiniteSample, sample
 from .sde import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr
 from .space import DenseSpace, FactorSpace, RaggedSpace, Space
 from .weighting import (
@@ -28,24 +39,33 @@ from .weighting import (
 
 __all__ = [
     "DDPM",
+    "DPS",
     "EDM",
     "EMA",
     "SDE",
     "VE",
     "VP",
+    "Autoguidance",
+    "ClassifierFree",
+    "Compose",
     "Cosine",
     "Denoise",
     "Denoiser",
     "DenseSpace",
     "EDMWeight",
+    "EnergyGuidance",
     "FactorSpace",
     "Grid",
+    "Guide",
+    "Inpainting",
     "LikelihoodWeight",
     "LogNormalTimes",
     "LogSNRTimes",
     "MinSNRWeight",
+    "MomentMatching",
     "Noise",
     "NonFiniteSample",
+    "PiGDM",
     "Prediction",
     "ProductSDE",
     "ProductSpace",
@@ -58,6 +78,7 @@ __all__ = [
     "UncertaintyWeight",
     "UniformTimes",
     "UniformWeight",
+    "Within",
     "dsm",
     "karras_grid",
     "log_snr",

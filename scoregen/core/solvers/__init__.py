@@ -7,13 +7,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from .ancestral import DDPM
 from .base import Draw, Solver, State
+from .churn import HeunChurn
 from .ddim import DDIM
 from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp2S, DPMpp3M
+from .er_sde import ERSDE
 from .euler_maruyama import EulerMaruyama
 from .heun import Heun
 from .ipndm import IPNDM
+from .langevin import PredictorCorrector
+from .resample import Resampled
+from .sde_dpmpp import SDEDPMpp2M
 from .unipc import UniPC
 from .vab import VAB
 
@@ -28,6 +34,11 @@ SOLVERS: dict[str, Callable[[], Any]] = {
     **{f"unipc-{order}": partial(UniPC, order) for order in UniPC.orders},
     **{f"deis-{order}": partial(DEIS, order) for order in DEIS.orders},
     **{f"ipndm-{order}": partial(IPNDM, order) for order in IPNDM.orders},
+    "ddpm": DDPM,
+    "heun-churn": HeunChurn,
+    "pc": PredictorCorrector,
+    "sde-dpmpp-2m": SDEDPMpp2M,
+    **{f"er-sde-{order}": partial(ERSDE, order) for order in (1, 2, 3)},
     **{f"vab-{order}": partial(VAB, order) for order in VAB.orders},
 }
 """Factories of solvers by name. A number in a name is the order of convergence of a deterministic solver; the
@@ -55,7 +66,9 @@ def solver_by_name(name: str, **options: Any) -> Solver[Any]:
 
 __all__ = [
     "DDIM",
+    "DDPM",
     "DEIS",
+    "ERSDE",
     "IPNDM",
     "SOLVERS",
     "VAB",
@@ -65,6 +78,10 @@ __all__ = [
     "Draw",
     "EulerMaruyama",
     "Heun",
+    "HeunChurn",
+    "PredictorCorrector",
+    "Resampled",
+    "SDEDPMpp2M",
     "Solver",
     "State",
     "UniPC",
