@@ -58,6 +58,7 @@ class DDPM(Schedule):
 
     @property
     def t_max(self) -> float:
+        """The time at which sampling starts."""
         return float(len(self.betas))
 
     def _knots(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,6 +68,7 @@ class DDPM(Schedule):
         return t - left, loss[left.long()], loss[left.long() + 1]
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         part, low, high = self._knots(as_float64(t))
         loss = low + part * (high - low)
         return 1 - loss, (loss * (2 - loss)).sqrt()
@@ -79,6 +81,7 @@ class DDPM(Schedule):
         return low - high, alpha * (high - low) / sigma
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         # 1 − α from the log-SNR without cancellation: α = e^{−½ softplus(−ℓ)}.
         loss = -torch.expm1(-0.5 * torch.nn.functional.softplus(-as_float64(log_snr)))
         knots: Tensor = self.__dict__["_loss"].to(loss.device)

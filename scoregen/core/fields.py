@@ -51,18 +51,22 @@ class Warped(Schedule):
 
     @property
     def t_min(self) -> float:
+        """The time nearest the data that training and grids go to."""
         return float((self.sde.t_min / self.sde.t_max) ** (1 / self.power))
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         return self.sde.marginal(self.sde.t_max * as_float64(t) ** self.power)
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         u = as_float64(t)
         alpha_rate, sigma_rate = self.sde.rates(self.sde.t_max * u**self.power)
         chain = self.sde.t_max * self.power * u ** (self.power - 1)
         return alpha_rate * chain, sigma_rate * chain
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         return (self.sde.time(log_snr) / self.sde.t_max) ** (1 / self.power)
 
 
@@ -96,6 +100,7 @@ class ProductSDE(Schedule):
 
     @property
     def t_min(self) -> float:
+        """The time nearest the data that training and grids go to."""
         return max(part.t_min for part in self.parts)
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,6 +168,7 @@ class ProductSpace:
 
     @property
     def size(self) -> int:
+        """Number of samples B."""
         return next(iter(self.fields.values())).size
 
     def pack(self, fields: Mapping[str, Tensor]) -> Tensor:
@@ -185,6 +191,7 @@ class ProductSpace:
         return {n: p.reshape(s) for n, p, s in zip(self.fields, pieces, self._shapes, strict=True)}
 
     def zeros(self) -> Tensor:
+        """A zero state, of the shape, dtype and device of every state of this batch."""
         return torch.zeros_like(self._blank)
 
     def expand(self, t: Tensor, like: Tensor) -> Tensor:
@@ -196,13 +203,16 @@ class ProductSpace:
         return t[0, self._field] if len(t) == 1 else t[self._sample, self._field]
 
     def sum(self, x: Tensor) -> Tensor:
+        """Sum over each sample's elements, ``(B,)`` in the dtype of ``x``."""
         total = torch.zeros(self.size, dtype=x.dtype, device=x.device)
         return total.index_add(0, self._sample, x)
 
     def dof(self) -> Tensor:
+        """Rank of the projection, ``(B,)`` float64."""
         return torch.stack([space.dof() for space in self.fields.values()]).sum(0)
 
     def positions(self) -> tuple[Tensor, Tensor]:
+        """``(sample, index)`` of each leading element: which sample, and its place in that sample."""
         return self._sample, self._place
 
     def _each(self, method: str, x: Tensor) -> Tensor:
@@ -210,13 +220,17 @@ class ProductSpace:
         return self.pack(done)
 
     def project(self, x: Tensor) -> Tensor:
+        """The state on the directions that count, shaped as ``x``; idempotent."""
         return self._each("project", x)
 
     def color(self, z: Tensor) -> Tensor:
+        """``Σ^{1/2} z``: white noise to shaped noise, projected; shaped as ``z``."""
         return self._each("color", z)
 
     def whiten(self, x: Tensor) -> Tensor:
+        """``Σ^{−1/2} x``, the pseudo-inverse of :meth:`color`; shaped as ``x``."""
         return self._each("whiten", x)
 
     def logdet(self) -> Tensor:
+        """Log pseudo-determinant of Σ on the projected space, ``(B,)`` float64."""
         return torch.stack([space.logdet() for space in self.fields.values()]).sum(0)

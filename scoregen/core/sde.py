@@ -32,10 +32,12 @@ class SDE(Protocol):
     """What solvers, losses and denoisers ask of a diffusion process."""
 
     @property
-    def t_min(self) -> float: ...
+    def t_min(self) -> float:
+        """The time nearest the data that training and grids go to."""
 
     @property
-    def t_max(self) -> float: ...
+    def t_max(self) -> float:
+        """The time at which sampling starts."""
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Schedules ``(α(t), σ(t))``, each shaped as ``t``, float64."""
@@ -59,9 +61,11 @@ class Schedule:
     """What every process shares: the SDE coefficients follow from the schedules."""
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         raise NotImplementedError
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         raise NotImplementedError
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,6 +137,7 @@ class VP(_LinearBeta):
         return float(self._log_decay(as_float64(self.t_max)).exp())
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         log_decay = self._log_decay(as_float64(t))
         if not self.zero_terminal_snr:
             return log_decay.exp(), (-torch.expm1(2 * log_decay)).sqrt()
@@ -142,6 +147,7 @@ class VP(_LinearBeta):
         return 1 - loss, (loss * (2 - loss)).sqrt()
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         alpha, sigma = self.marginal(t)
         decay_rate = self._log_decay_rate(t) * self._log_decay(t).exp()
@@ -149,6 +155,7 @@ class VP(_LinearBeta):
         return alpha_rate, -alpha * alpha_rate / sigma
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         # α² = 1/(1 + e^−ℓ).
         log_alpha = -0.5 * torch.nn.functional.softplus(-as_float64(log_snr))
         if not self.zero_terminal_snr:
@@ -165,16 +172,19 @@ class SubVP(_LinearBeta):
     """
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         log_alpha = self._log_decay(as_float64(t))
         return log_alpha.exp(), -torch.expm1(2 * log_alpha)
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         alpha = self._log_decay(t).exp()
         alpha_rate = self._log_decay_rate(t) * alpha
         return alpha_rate, -2 * alpha * alpha_rate
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         # (1 − a²)/a = r has the positive root a = e^{−asinh(r/2)}.
         return self._time_of(-torch.asinh((-0.5 * as_float64(log_snr)).exp() / 2))
 
@@ -210,6 +220,7 @@ class Cosine(Schedule):
         return math.pi / 2 / (1 + self.offset)
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         angle = self._first + t * self._speed
         alpha = torch.where(t >= 1, torch.zeros_like(t), angle.cos() / math.cos(self._first))
@@ -218,6 +229,7 @@ class Cosine(Schedule):
         return alpha, spread.clamp(0.0).sqrt() / math.cos(self._first)
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         alpha, sigma = self.marginal(t)
         alpha_rate = -self._speed * torch.sin(self._first + t * self._speed) / math.cos(self._first)
@@ -226,6 +238,7 @@ class Cosine(Schedule):
         return alpha_rate, -alpha * alpha_rate / sigma
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         alpha = (-0.5 * torch.nn.functional.softplus(-as_float64(log_snr))).exp()
         # atan2 keeps the digits that acos loses near α = 1.
         sigma = (-0.5 * torch.nn.functional.softplus(as_float64(log_snr))).exp()
@@ -250,14 +263,17 @@ class VE(Schedule):
         _ordered(self.sigma_min, self.sigma_max, "sigma_min and sigma_max")
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         return torch.ones_like(t), self.sigma_min * (self.sigma_max / self.sigma_min) ** t
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         _, sigma = self.marginal(t)
         return torch.zeros_like(sigma), sigma * math.log(self.sigma_max / self.sigma_min)
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         log_sigma = -0.5 * as_float64(log_snr)
         return (log_sigma - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
 
@@ -275,21 +291,26 @@ class EDM(Schedule):
 
     @property
     def t_min(self) -> float:
+        """The time nearest the data that training and grids go to."""
         return self.sigma_min
 
     @property
     def t_max(self) -> float:
+        """The time at which sampling starts."""
         return self.sigma_max
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         return torch.ones_like(t), t
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         return torch.zeros_like(t), torch.ones_like(t)
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         return (-0.5 * as_float64(log_snr)).exp()
 
 
@@ -311,14 +332,17 @@ class RectifiedFlow(Schedule):
             raise ValueError(f"rectified flow ends at t = 1, got t_max = {self.t_max}")
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α(t), σ(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         return 1 - t, t
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(α'(t), σ'(t))``, float64, each shaped as ``t``."""
         t = as_float64(t)
         return -torch.ones_like(t), torch.ones_like(t)
 
     def time(self, log_snr: Tensor) -> Tensor:
+        """The time at which ``log(α²/σ²)`` equals ``log_snr``, float64, shaped as ``log_snr``."""
         return torch.sigmoid(-0.5 * as_float64(log_snr))
 
 

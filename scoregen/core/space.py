@@ -90,40 +90,51 @@ class DenseSpace:
 
     @property
     def size(self) -> int:
+        """Number of samples B."""
         return int(self.shape[0])
 
     def zeros(self) -> Tensor:
+        """A zero state, of the shape, dtype and device of every state of this batch."""
         return torch.zeros(tuple(self.shape), dtype=self.dtype, device=self.device)
 
     def expand(self, t: Tensor, like: Tensor) -> Tensor:
+        """Per-sample values ``(B,)`` broadcast against the state ``like``; a scalar stays a scalar."""
         return t if t.ndim == 0 else t.reshape(-1, *[1] * (like.ndim - 1))
 
     def project(self, x: Tensor) -> Tensor:
+        """The state on the directions that count, shaped as ``x``; idempotent."""
         return x if self.mask is None else x * self.mask
 
     def sum(self, x: Tensor) -> Tensor:
+        """Sum over each sample's elements, ``(B,)`` in the dtype of ``x``."""
         return x.reshape(self.size, -1).sum(1)
 
     def dof(self) -> Tensor:
+        """Rank of the projection, ``(B,)`` float64."""
         ones = torch.ones(tuple(self.shape), dtype=torch.float64, device=self.device)
         return self.sum(self.project(ones))
 
     @property
     def longest(self) -> int:
+        """Number of leading elements of the longest sample."""
         return 1 if len(self.shape) == 1 else int(self.shape[1])
 
     def positions(self) -> tuple[Tensor, Tensor]:
+        """``(sample, index)`` of each leading element: which sample, and its place in that sample."""
         index = torch.arange(self.longest, device=self.device)
         sample = torch.arange(self.size, device=self.device)
         return sample.repeat_interleave(self.longest), index.repeat(self.size)
 
     def color(self, z: Tensor) -> Tensor:
+        """``Σ^{1/2} z``: white noise to shaped noise, projected; shaped as ``z``."""
         return self.project(z if self.scale is None else z * self.scale)
 
     def whiten(self, x: Tensor) -> Tensor:
+        """``Σ^{−1/2} x``, the pseudo-inverse of :meth:`color`; shaped as ``x``."""
         return self.project(x if self.scale is None else x / self.scale)
 
     def logdet(self) -> Tensor:
+        """Log pseudo-determinant of Σ on the projected space, ``(B,)`` float64."""
         if self.scale is None:
             return torch.zeros(self.size, dtype=torch.float64, device=self.device)
         log = 2 * self.scale.to(torch.float64).log().expand(tuple(self.shape))
@@ -165,15 +176,19 @@ class RaggedSpace:
 
     @property
     def device(self) -> torch.device:
+        """Device of the state."""
         return self.index.device
 
     def zeros(self) -> Tensor:
+        """A zero state, of the shape, dtype and device of every state of this batch."""
         return torch.zeros(len(self.index), self.features, dtype=self.dtype, device=self.device)
 
     def expand(self, t: Tensor, like: Tensor) -> Tensor:
+        """Per-sample values ``(B,)`` broadcast against the state ``like``; a scalar stays a scalar."""
         return t if t.ndim == 0 else t[self.index].reshape(-1, *[1] * (like.ndim - 1))
 
     def project(self, x: Tensor) -> Tensor:
+        """The state on the directions that count, shaped as ``x``; idempotent."""
         if not self.center:
             return x
         total = torch.zeros(self.size, *x.shape[1:], dtype=x.dtype, device=x.device)
@@ -181,23 +196,29 @@ class RaggedSpace:
         return x - mean[self.index]
 
     def sum(self, x: Tensor) -> Tensor:
+        """Sum over each sample's elements, ``(B,)`` in the dtype of ``x``."""
         total = torch.zeros(self.size, dtype=x.dtype, device=x.device)
         return total.index_add(0, self.index, x.reshape(len(self.index), -1).sum(1))
 
     def dof(self) -> Tensor:
+        """Rank of the projection, ``(B,)`` float64."""
         return (self.features * (self.counts - int(self.center))).to(torch.float64)
 
     def positions(self) -> tuple[Tensor, Tensor]:
+        """``(sample, index)`` of each leading element: which sample, and its place in that sample."""
         starts = self.counts.cumsum(0) - self.counts
         return self.index, torch.arange(len(self.index), device=self.device) - starts[self.index]
 
     def color(self, z: Tensor) -> Tensor:
+        """``Σ^{1/2} z``: white noise to shaped noise, projected; shaped as ``z``."""
         return self.project(z)
 
     def whiten(self, x: Tensor) -> Tensor:
+        """``Σ^{−1/2} x``, the pseudo-inverse of :meth:`color`; shaped as ``x``."""
         return self.project(x)
 
     def logdet(self) -> Tensor:
+        """Log pseudo-determinant of Σ on the projected space, ``(B,)`` float64."""
         return torch.zeros(self.size, dtype=torch.float64, device=self.device)
 
 
@@ -231,10 +252,13 @@ class FactorSpace(RaggedSpace):
         return torch.bmm(matrix.to(x.dtype), padded)[sample, place]
 
     def color(self, z: Tensor) -> Tensor:
+        """``Σ^{1/2} z``: white noise to shaped noise, projected; shaped as ``z``."""
         return self.project(self._apply(self.factor, z))
 
     def whiten(self, x: Tensor) -> Tensor:
+        """``Σ^{−1/2} x``, the pseudo-inverse of :meth:`color`; shaped as ``x``."""
         return self._apply(self.inverse, self.project(x))
 
     def logdet(self) -> Tensor:
+        """Log pseudo-determinant of Σ on the projected space, ``(B,)`` float64."""
         return self.features * self.log_det.to(torch.float64)

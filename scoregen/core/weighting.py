@@ -39,6 +39,7 @@ class LogNormalTimes:
     std: float = 1.2
 
     def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
+        """``(B,)`` uniforms to ``(B,)`` float64 times."""
         inside = uniform.clamp(1e-12, 1 - 1e-12)
         log_ratio = self.mean + self.std * torch.special.ndtri(inside)
         return sde.time(-2 * log_ratio).clamp(sde.t_min, sde.t_max)
@@ -49,6 +50,7 @@ class UniformTimes:
     """Times uniform over ``[t_min, t_max]`` (Song et al. 2021)."""
 
     def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
+        """``(B,)`` uniforms to ``(B,)`` float64 times."""
         return sde.t_min + uniform * (sde.t_max - sde.t_min)
 
     def density(self, t: Tensor, sde: SDE) -> Tensor:
@@ -69,6 +71,7 @@ class LogSNRTimes:
     """
 
     def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
+        """``(B,)`` uniforms to ``(B,)`` float64 times."""
         high, low = _span(sde)
         return sde.time(high + uniform * (low - high)).clamp(sde.t_min, sde.t_max)
 
@@ -104,6 +107,7 @@ class Stratified:
     times: TimeSampler
 
     def __call__(self, uniform: Tensor, sde: SDE) -> Tensor:
+        """``(B,)`` uniforms to ``(B,)`` float64 times."""
         ranks = torch.arange(len(uniform), dtype=uniform.dtype, device=uniform.device)
         return self.times((ranks + uniform) / len(uniform), sde)
 
@@ -119,6 +123,7 @@ class EDMWeight:
     sigma_data: float = 1.0
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The weight of each level, shaped as ``sigma``."""
         return (sigma**2 + (alpha * self.sigma_data) ** 2) / (sigma * self.sigma_data) ** 2
 
 
@@ -127,6 +132,7 @@ class SNRWeight:
     """``α²/σ²``: the plain loss on ε (Ho et al. 2020) written for x_0."""
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The weight of each level, shaped as ``sigma``."""
         return (alpha / sigma) ** 2
 
 
@@ -148,6 +154,7 @@ class MinSNRWeight:
             raise ValueError(f"gamma must be positive, got {self.gamma}")
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The weight of each level, shaped as ``sigma``."""
         return ((alpha / sigma) ** 2).clamp_max(self.gamma)
 
 
@@ -156,6 +163,7 @@ class UniformWeight:
     """1: the plain loss on x_0."""
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The weight of each level, shaped as ``sigma``."""
         return torch.ones_like(sigma)
 
 
@@ -175,6 +183,7 @@ class LikelihoodWeight:
     times: DensitySampler = LogSNRTimes()
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The weight of each level, shaped as ``sigma``."""
         t = self.sde.time(2 * (alpha.log() - sigma.log()))
         return 0.5 * (alpha / sigma) ** 2 * _snr_rate(self.sde, t) / self.times.density(t, self.sde)
 
