@@ -201,6 +201,9 @@ class UncertaintyWeight(nn.Module):
         seed: of the fixed frequencies and phases.
     """
 
+    frequencies: Tensor
+    phases: Tensor
+
     def __init__(self, features: int = 128, seed: int = 0):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
