@@ -20,6 +20,7 @@ LAYERS = {
     "training": 2,
     "hub": 2,
     "modality": 2,
+    "reference": 2,
     "core": 0,
 }
 LEAVES = {"errors", "files", "__init__"}

@@ -7,6 +7,7 @@ from .ddpm import DDPM
 from .denoiser import Denoise, Denoiser, Prediction
 from .ema import EMA
 from .fields import ProductSDE, ProductSpace
+from .flow import decode, encode, sample_ode, transport
 from .grid import Grid, karras_grid, log_snr_grid, polynomial_grid, uniform_grid
 from .guidance import (
     DPS,
@@ -19,11 +20,14 @@ from .guidance import (
     PiGDM,
     Within,
 )
+from .likelihood import Likelihood, bits_per_dim, log_likelihood, log_prob
 from .losses import dsm, sliced
 from .noise import Noise
+from .ode import IntegrationError, Solution, integrate, integrate_fixed
 from .sampling import Guide, NonFiniteSample, sample
 from .sde import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr
 from .space import DenseSpace, FactorSpace, RaggedSpace, Space
+from .uncertainty import Ensemble, draw_ensemble, summarise
 from .weighting import (
     EDMWeight,
     LikelihoodWeight,
@@ -54,10 +58,13 @@ __all__ = [
     "DenseSpace",
     "EDMWeight",
     "EnergyGuidance",
+    "Ensemble",
     "FactorSpace",
     "Grid",
     "Guide",
     "Inpainting",
+    "IntegrationError",
+    "Likelihood",
     "LikelihoodWeight",
     "LogNormalTimes",
     "LogSNRTimes",
@@ -72,6 +79,7 @@ __all__ = [
     "RaggedSpace",
     "RectifiedFlow",
     "SNRWeight",
+    "Solution",
     "Space",
     "Stratified",
     "SubVP",
@@ -79,12 +87,23 @@ __all__ = [
     "UniformTimes",
     "UniformWeight",
     "Within",
+    "bits_per_dim",
+    "decode",
+    "draw_ensemble",
     "dsm",
+    "encode",
+    "integrate",
+    "integrate_fixed",
     "karras_grid",
+    "log_likelihood",
+    "log_prob",
     "log_snr",
     "log_snr_grid",
     "polynomial_grid",
     "sample",
+    "sample_ode",
     "sliced",
+    "summarise",
+    "transport",
     "uniform_grid",
 ]

@@ -19,6 +19,7 @@ from .heun import Heun
 from .ipndm import IPNDM
 from .langevin import PredictorCorrector
 from .resample import Resampled
+from .rk45 import RK45
 from .sde_dpmpp import SDEDPMpp2M
 from .unipc import UniPC
 from .vab import VAB
@@ -70,6 +71,7 @@ __all__ = [
     "DEIS",
     "ERSDE",
     "IPNDM",
+    "RK45",
     "SOLVERS",
     "VAB",
     "DPMpp2M",
