@@ -77,20 +77,27 @@ def estimate(j: int = 0) -> Form:
 
 def epsilon(at: Levels, i: int, j: int = 0) -> Form:
     """The noise estimate ``ε̂ = (x − α x̂_0)/σ`` made at grid point ``i``, ``j`` evaluations ago."""
-    return (state(j) - at.alpha[i] * estimate(j)) / at.sigma[i]
+    blank, sigma = (0.0,) * j, at.sigma[i]
+    return Form((*blank, 1 / sigma), (*blank, -at.alpha[i] / sigma))
 
 
 def velocity(at: Levels, i: int, j: int = 0) -> Form:
     """The probability-flow velocity ``α' x̂_0 + σ' ε̂`` at grid point ``i``, ``j`` evaluations ago."""
-    return at.alpha_rate[i] * estimate(j) + at.sigma_rate[i] * epsilon(at, i, j)
+    return weighted((at.alpha_rate[i], at.sigma_rate[i]), (estimate(j), epsilon(at, i, j)))
 
 
 def weighted(weights: Sequence[float], forms: Sequence[Form]) -> Form:
-    """The sum of ``forms``, each times its weight."""
-    total = Form()
+    """The sum of ``forms`` (at least one), each times its weight."""
+    x = [0.0] * max(len(form.x) for form in forms)
+    x0 = [0.0] * max(len(form.x0) for form in forms)
+    noise = 0.0
     for weight, form in zip(weights, forms, strict=True):
-        total = total + weight * form
-    return total
+        for j, value in enumerate(form.x):
+            x[j] += weight * value
+        for j, value in enumerate(form.x0):
+            x0[j] += weight * value
+        noise += weight * form.noise
+    return Form(tuple(x), tuple(x0), noise)
 
 
 def combine(

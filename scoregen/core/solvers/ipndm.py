@@ -24,8 +24,9 @@ class IPNDM(OrderedMultistep):
     Liu et al., *PNDM*, 2022).
 
     The weights are those of equal steps in σ/α, as published, so on a grid with equal steps there the order
-    is ``order`` (with ``start="rk"``; 2 at most with the published start) and on any other grid it is 1 with
-    a small constant. One network call a step. :class:`.deis.DEIS` has the weights of the actual steps.
+    is ``order`` (with ``start="rk"``; 2 at most with the published start). On any other grid it is 2 at most,
+    with a small constant, and 1 where neighbouring steps differ without rule. One network call a step.
+    :class:`.deis.DEIS` has the weights of the actual steps.
 
     Args:
         order: 1 to 4; the first steps use the orders below.
