@@ -9,6 +9,7 @@ error, for one-step, multistep and multi-stage rules alike.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class UnitNoise(Noise):
 
 
 def moments(
-    problem: Gaussian, solver: Solver, grid: Grid, *, exact_start: bool = False, most: int = 3
+    problem: Gaussian, solver: Solver[Any], grid: Grid, *, exact_start: bool = False, most: int = 3
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of the end point, ``(width,)`` each, from the start that ``sample`` uses.
 

@@ -10,7 +10,10 @@ lost in 64 steps from σ = 80 to 0.002. By the law of total variance what is mis
 (Bao et al., *Analytic-DPM*, 2022, eq. 7–8, there for DDPM and DDIM; it holds for every rule of this form, and
 then for data of any distribution the trace of the covariance comes out right.) They estimate E‖ε̂‖²/d once,
 from many data. Here each sample puts its own ``‖ε̂‖²/d`` in, which is right in expectation, needs no data and
-couples no samples; or the width of Gaussian data is given, for which ``P = s²σ_t²/(α_t² s² + σ_t²)``.
+couples no samples. c² is not let below 0, which biases it when γ² is large against the published noise: over
+that range the variance of a Gaussian in 3 dimensions is right to 1 % in 32 steps and to 7 % in 16, and almost
+doubled in 8. For fewer steps give the width s of Gaussian data, for which ``P = s²σ_t²/(α_t² s² + σ_t²)``, or
+take a multistep rule.
 """
 
 from __future__ import annotations

@@ -54,9 +54,10 @@ class ERSDE(OneStep):
 
     ``A_k = (r_s − r_t)^k + k φ(r_s) ∫_{r_s}^{r_t} (r − r_t)^{k−1}/φ(r) dr``.
 
-    The derivatives of x̂_0 against r come from the last points. Order k uses k of them; as published the first
-    derivative of order 3 stays the backward difference of order 2, so that its mean converges like r² only;
-    the default takes the derivative of the parabola through the three points instead, which restores order 3.
+    The derivatives of x̂_0 against r come from the last points; order k uses k of them. As published the
+    first derivative of order 3 stays the backward difference through two points, and with it the rule is of
+    order 2; the default takes the slope of the parabola through all three, which makes the rule itself of
+    order 3. From its own lower-order start a run has order 2, in the variance too.
 
     One network call a step. Order 1 with the published φ and noise loses a tenth of a Gaussian's variance in
     64 steps from σ = 80 to 0.002, as does DDIM. Its default noise is the analytic one (see
@@ -91,9 +92,11 @@ class ERSDE(OneStep):
 
     @property
     def memory(self) -> int:
+        """How many points, the present one included, a step uses."""
         return self.order
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1`` with its published noise; ``past`` points are known."""
         alpha, sigma, r, end = at.alpha[i + 1], at.sigma[i + 1], at.ratio[i], at.ratio[i + 1]
         if sigma == 0:
             return alpha * estimate()

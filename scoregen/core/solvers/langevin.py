@@ -35,8 +35,8 @@ class PredictorCorrector:
     ``norm``
         the whitened norm of each sample's own score, ``τ_b = 2 snr² d_b/‖s_b‖²`` with d_b degrees of freedom
         (the mean of ``‖n‖²``), at most ``σ²/2``. A step that depends on the state shifts the stationary law,
-        by a part in d_b: for states of many dimensions, and of no use for a handful. All fields of a product
-        share the ratio ``τ/σ²``.
+        by a part in d_b: for states of many dimensions, and of no use for a handful. Each field of a
+        product has its own τ.
 
     The plain step widens a Gaussian of variance v by ``τ/2v`` of it, and with a good predictor that is most
     of the error. The default noise ``√(2τ − τ²‖s‖²/d)`` keeps the total variance of any data; see

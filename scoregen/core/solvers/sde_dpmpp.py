@@ -53,9 +53,11 @@ class SDEDPMpp2M(LinearMultistep):
 
     @property
     def memory(self) -> int:
+        """How many points, the present one included, a step uses."""
         return 2
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1`` with its published noise; ``past`` points are known."""
         if at.sigma[i + 1] == 0:
             return at.alpha[i + 1] * estimate()
         if at.alpha[i] == 0:  # h = ∞; without noise (η = 0) the whole of ε̂ = x/σ stays.
