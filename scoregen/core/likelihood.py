@@ -116,7 +116,8 @@ def log_likelihood(
     r"""Log-density at ``x`` of the process at ``t_min`` (or where the grid ends), through its ODE.
 
     Args:
-        denoise: ``denoise(x, t) -> Prediction``; ``x0`` must be differentiable in x. Times are ``(B,)``.
+        denoise: ``denoise(x, t) -> Prediction``; a function of its arguments alone (no self-conditioning on
+            earlier calls) whose ``x0`` is differentiable in x. Times are ``(B,)``.
         sde: the process.
         x: a state of ``space``, read as one at ``t_min``: data with the last of the noise.
         space: the batch.
