@@ -146,8 +146,8 @@ def transport(
     """Carry states along the probability flow from one time to another, in either direction.
 
     Args:
-        denoise: ``denoise(x, t) -> Prediction``; called with ``(B,)`` times. A function of its arguments alone:
-            self-conditioning on earlier calls would make the velocity depend on rejected steps.
+        denoise: ``denoise(x, t) -> Prediction``; called with ``(B,)`` times. A function of its arguments
+            alone: self-conditioning on earlier calls would make the velocity depend on rejected steps.
         sde: the process.
         space: the batch.
         x: the states at ``start``.
