@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .ancestral import DDPM
+from .ancestral import Ancestral
 from .base import Draw, Solver, State
 from .churn import HeunChurn
 from .ddim import DDIM
@@ -35,7 +35,7 @@ SOLVERS: dict[str, Callable[[], Any]] = {
     **{f"unipc-{order}": partial(UniPC, order) for order in UniPC.orders},
     **{f"deis-{order}": partial(DEIS, order) for order in DEIS.orders},
     **{f"ipndm-{order}": partial(IPNDM, order) for order in IPNDM.orders},
-    "ddpm": DDPM,
+    "ddpm": Ancestral,
     "heun-churn": HeunChurn,
     "pc": PredictorCorrector,
     "sde-dpmpp-2m": SDEDPMpp2M,
@@ -67,13 +67,13 @@ def solver_by_name(name: str, **options: Any) -> Solver[Any]:
 
 __all__ = [
     "DDIM",
-    "DDPM",
     "DEIS",
     "ERSDE",
     "IPNDM",
     "RK45",
     "SOLVERS",
     "VAB",
+    "Ancestral",
     "DPMpp2M",
     "DPMpp2S",
     "DPMpp3M",

@@ -14,7 +14,7 @@ VARIANCES = ("small", "large", "analytic")
 
 
 @dataclass(frozen=True)
-class DDPM(OneStep):
+class Ancestral(OneStep):
     r"""``x_s = α_s x̂_0 + √(σ_s² − β̃) ε̂ + c n`` (Ho, Jain & Abbeel 2020, eq. 7 and algorithm 2).
 
     The mean is that of ``p(x_s | x_t, x_0 = x̂_0)``, and it is right for any data: along the reverse SDE x̂_0

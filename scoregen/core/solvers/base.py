@@ -21,7 +21,8 @@ class State:
 class Draw(Protocol):
     """``draw(step, stage=0)``: shaped noise for this step."""
 
-    def __call__(self, step: int, stage: int = 0) -> Tensor: ...
+    def __call__(self, step: int, stage: int = 0) -> Tensor:
+        """Noise ``n ∼ N(0, Σ)``, shaped as a state; keyed by the step and the use within it."""
 
 
 Carry = TypeVar("Carry", bound=State)

@@ -31,6 +31,7 @@ class DDIM(LinearMultistep):
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
         fresh = self.eta * ancestral_noise(at, i)
         kept = math.sqrt(max(at.sigma[i + 1] ** 2 - fresh**2, 0.0))
         return at.alpha[i + 1] * estimate() + kept * epsilon(at, i) + fresh * NOISE

@@ -34,6 +34,7 @@ class DEIS(OrderedMultistep):
     order: int = 3
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
         if at.alpha[i] == 0:
             return euler(at, i)
         slots = with_signal(at, i, past)

@@ -84,9 +84,11 @@ class DPMpp2M(LinearMultistep):
 
     @property
     def memory(self) -> int:
+        """How many points, the present one included, a form may use."""
         return 2
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
         average = estimate()
         if past and at.sigma[i + 1] > 0 and at.alpha[i - 1] > 0:
             h, previous = at.lam[i + 1] - at.lam[i], at.lam[i] - at.lam[i - 1]
@@ -118,9 +120,11 @@ class DPMpp3M(LinearMultistep):
 
     @property
     def memory(self) -> int:
+        """How many points, the present one included, a form may use."""
         return 3
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
         if at.alpha[i] == 0 or at.sigma[i + 1] == 0:
             return euler(at, i)
         nodes = [(i - j, j) for j in with_signal(at, i, past)]

@@ -39,6 +39,7 @@ class IPNDM(OrderedMultistep):
     order: int = 4
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
         if past == 0:  # Also the only form that stands α = 0.
             return euler(at, i)
         slope = weighted(ADAMS_BASHFORTH[past], [epsilon(at, i - j, j) for j in range(past + 1)])

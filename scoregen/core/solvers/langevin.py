@@ -12,7 +12,7 @@ from torch import Tensor
 from ..denoiser import Denoise
 from ..grid import Grid, Levels
 from .analytic import eps_square, mean_square, per_field, wide
-from .ancestral import DDPM
+from .ancestral import Ancestral
 from .base import Draw, Solver, State
 from .linear import NOISE, Form, combine, epsilon, estimate, state
 
@@ -62,7 +62,7 @@ class PredictorCorrector:
         ValueError: an argument out of its range.
     """
 
-    predictor: Solver[Any] = field(default_factory=DDPM)
+    predictor: Solver[Any] = field(default_factory=Ancestral)
     snr: float = 0.16
     corrections: int = 1
     rule: str = "expected"

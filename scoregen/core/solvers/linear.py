@@ -104,6 +104,7 @@ class OrderedMultistep(LinearMultistep):
 
     @property
     def memory(self) -> int:
+        """How many points, the present one included, a form may use."""
         return self.order
 
 

@@ -36,7 +36,8 @@ class Resampled:
     own keyed noise (step ``i + pass · K``).
 
     Args:
-        solver: the integration rule inside; a stochastic one, e.g. ``DDIM(eta=1)``, as in the paper.
+        solver: the integration rule inside. The paper's is ``DDIM(eta=1)``; many passes settle where the
+            rule itself is biased, so that a rule of second order and ``jump ≥ 2`` do better.
         times: passes U over each block of steps, at least 1.
         jump: steps a block, at least 1; a last, shorter block is repeated too.
 

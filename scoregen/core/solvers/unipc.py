@@ -54,6 +54,7 @@ class UniPC(OrderedMultistep):
 
     @property
     def history(self) -> int:
+        """How many points before the present one a step of full order needs."""
         return self.order - 2  # The corrector looks one point further back than the predictor.
 
     def form(self, at: Levels, i: int, past: int) -> Form:

@@ -42,6 +42,7 @@ class VAB(OrderedMultistep):
             raise ValueError(f"sigma_data must be positive, got {self.sigma_data}")
 
     def form(self, at: Levels, i: int, past: int) -> Form:
+        """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
         c = self.sigma_data
         scale = [c * at.alpha[k] + at.sigma[k] for k in range(i - past, i + 2)]  # oldest first
         u = [at.sigma[k] / norm for k, norm in enumerate(scale, i - past)]

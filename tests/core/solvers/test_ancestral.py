@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scoregen.core import EDM, VP, Grid, karras_grid, sample
-from scoregen.core.solvers import DDPM, EulerMaruyama
+from scoregen.core.solvers import Ancestral, EulerMaruyama
 
 from ..affine import moments
 from ..gaussian import PROCESSES, Gaussian, example, noise, ratio_grid, space
@@ -20,7 +20,7 @@ def test_follows_the_posterior_of_ddpm() -> None:
     x0 = problem.denoise(x, grid.times[0]).x0
     mean = bar_next.sqrt() * beta / (1 - bar) * x0 + ratio.sqrt() * (1 - bar_next) / (1 - bar) * x
     for variance, square in (("small", (1 - bar_next) / (1 - bar) * beta), ("large", beta)):
-        solver = DDPM(variance)
+        solver = Ancestral(variance)
         result = solver.step(solver.init(x), 0, grid, problem.denoise, lambda i, stage=0: n).x
         torch.testing.assert_close(result, mean + square.sqrt() * n)
 
@@ -29,15 +29,15 @@ def test_analytic_variance_joins_small_and_large() -> None:
     """On VP a width of 0 is the small variance and a width of 1 the large one."""
     problem, grid = example("vp"), ratio_grid(VP(), 9)
     for std, variance in ((0.0, "small"), (1.0, "large")):
-        joined = moments(problem, DDPM(std=std), grid)
-        published = moments(problem, DDPM(variance), grid)
+        joined = moments(problem, Ancestral(std=std), grid)
+        published = moments(problem, Ancestral(variance), grid)
         for left, right in zip(joined, published, strict=True):
             torch.testing.assert_close(left, right)
 
 
 @pytest.mark.parametrize("name", sorted(PROCESSES))
-@pytest.mark.parametrize("solver", [DDPM(std=0.6), EulerMaruyama(std=0.6)], ids=["ddpm", "euler"])
-def test_the_right_width_is_exact_in_any_number_of_steps(name: str, solver: DDPM) -> None:
+@pytest.mark.parametrize("solver", [Ancestral(std=0.6), EulerMaruyama(std=0.6)], ids=["ddpm", "euler"])
+def test_the_right_width_is_exact_in_any_number_of_steps(name: str, solver: Ancestral) -> None:
     full = torch.ones(1, dtype=torch.float64)
     problem = Gaussian(PROCESSES[name], full, 0.6 * full)
     for count in (7, 30):
@@ -52,7 +52,7 @@ def test_the_estimate_is_right_in_expectation() -> None:
     size, width, grid = 4000, 24, Grid(EDM(), torch.tensor([1.0, 0.75]))
     batch, full = space(size, width), torch.ones(width, dtype=torch.float64)
     for std in (0.1, 0.5, 2.0):
-        problem, solver = Gaussian(EDM(), full, std * full), DDPM()
+        problem, solver = Gaussian(EDM(), full, std * full), Ancestral()
         x = 1 + (1 + std**2) ** 0.5 * noise(size).normal(batch, -1)
         draw = noise(size, 1).normal(batch, 0)
         carry = solver.step(solver.init(x), 0, grid.on(batch), problem.denoise, lambda i, stage=0, n=draw: n)
@@ -70,7 +70,7 @@ def test_few_steps_need_the_width() -> None:
             .var(0)
             .mean()
         )
-        for solver in (DDPM(), DDPM(std=0.5))
+        for solver in (Ancestral(), Ancestral(std=0.5))
     ]
     assert variance[0] / 0.25 > 1.5
     assert variance[1] / 0.25 == pytest.approx(1, abs=0.05)
@@ -78,4 +78,4 @@ def test_few_steps_need_the_width() -> None:
 
 def test_unknown_variance() -> None:
     with pytest.raises(ValueError, match="variance must be one of small, large, analytic, got 'tiny'"):
-        DDPM("tiny")
+        Ancestral("tiny")

@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad
 
 from scoregen.core import EDM, VP
-from scoregen.core.solvers import DDPM, ERSDE, DPMpp2M, SDEDPMpp2M
+from scoregen.core.solvers import ERSDE, Ancestral, DPMpp2M, SDEDPMpp2M
 from scoregen.core.solvers.er_sde import er_scale, heavy_scale, ode_scale, sde_scale
 from scoregen.core.solvers.linear import Past
 
@@ -82,8 +82,8 @@ def test_noise_scales_that_have_other_names() -> None:
     """φ = r² of order 1 is DDPM's small variance; of order 2 SDE-DPM-Solver++ on a line in σ/α."""
     problem, grid = example("vp"), ratio_grid(VP(), 9, power=0.3)
     pairs = [
-        (ERSDE(1, sde_scale, variance="published"), DDPM("small")),
-        (ERSDE(1, sde_scale, std=0.4), DDPM(std=0.4)),
+        (ERSDE(1, sde_scale, variance="published"), Ancestral("small")),
+        (ERSDE(1, sde_scale, std=0.4), Ancestral(std=0.4)),
         (ERSDE(2, sde_scale), SDEDPMpp2M()),
         (ERSDE(2, ode_scale), SDEDPMpp2M(0.0)),
     ]

@@ -27,9 +27,9 @@ from scoregen.core.denoiser import Denoise
 from scoregen.core.fields import ProductSDE, ProductSpace
 from scoregen.core.solvers import (
     DDIM,
-    DDPM,
     ERSDE,
     SOLVERS,
+    Ancestral,
     EulerMaruyama,
     Heun,
     HeunChurn,
@@ -61,8 +61,8 @@ STOCHASTIC: dict[str, Solver[Any]] = {name: solver_by_name(name) for name in NAM
 LINEAR: dict[str, Solver[Any]] = {
     **STOCHASTIC,
     "euler-maruyama": EulerMaruyama(std=0.5),
-    "ddpm": DDPM(std=0.5),
-    "pc": PredictorCorrector(DDPM(std=0.5), std=0.5),
+    "ddpm": Ancestral(std=0.5),
+    "pc": PredictorCorrector(Ancestral(std=0.5), std=0.5),
     "er-sde-1": ERSDE(1, std=0.5),
 }
 ESTIMATED = [name for name in NAMES if LINEAR[name] != STOCHASTIC[name]]
@@ -127,14 +127,14 @@ def test_estimated_variance_at_64_steps(name: str, width: int) -> None:
 
 PUBLISHED: dict[str, tuple[Solver[Any], float, float]] = {
     "euler-maruyama": (EulerMaruyama("published"), 0.05, 0.12),
-    "ddpm-small": (DDPM("small"), -0.20, -0.15),
-    "ddpm-large": (DDPM("large"), 0.15, 0.20),
+    "ddpm-small": (Ancestral("small"), -0.20, -0.15),
+    "ddpm-large": (Ancestral("large"), 0.15, 0.20),
     "er-sde-1": (ERSDE(1, er_scale, variance="published"), -0.12, -0.08),
     "heun-churn-40": (HeunChurn(40.0), 0.03, 0.05),
     "heun-churn-1.007": (HeunChurn(noise=1.007), 0.018, 0.03),
     "sde-dpmpp-2m-midpoint": (SDEDPMpp2M(rule="midpoint"), 0.02, 0.025),
     "sde-dpmpp-2m-heun": (SDEDPMpp2M(rule="heun"), 0.03, 0.04),
-    "pc-ancestral": (PredictorCorrector(DDPM("small"), variance="published"), -0.18, -0.12),
+    "pc-ancestral": (PredictorCorrector(Ancestral("small"), variance="published"), -0.18, -0.12),
 }
 
 
@@ -148,14 +148,14 @@ def test_what_the_published_variants_miss(name: str) -> None:
 def test_few_steps_show_the_difference() -> None:
     """At 8 steps the ancestral sampler (k-diffusion's Euler ancestral) keeps half the variance."""
     grid = karras_grid(EDM(), 8)
-    assert terminal(DDPM("small"), grid)[1] == pytest.approx(terminal(DDIM(1.0), grid)[1], abs=1e-12)
-    assert terminal(DDPM("small"), grid)[1] < -0.5
-    assert abs(terminal(DDPM(std=0.5), grid)[1]) < 1e-4
+    assert terminal(Ancestral("small"), grid)[1] == pytest.approx(terminal(DDIM(1.0), grid)[1], abs=1e-12)
+    assert terminal(Ancestral("small"), grid)[1] < -0.5
+    assert abs(terminal(Ancestral(std=0.5), grid)[1]) < 1e-4
 
 
 ORDERS: dict[str, tuple[Solver[Any], int]] = {
-    "ddpm-small": (DDPM("small"), 1),
-    "ddpm-large": (DDPM("large"), 1),
+    "ddpm-small": (Ancestral("small"), 1),
+    "ddpm-large": (Ancestral("large"), 1),
     "er-sde-1": (ERSDE(1, er_scale, variance="published"), 1),
     "er-sde-2": (ERSDE(2), 2),
     "er-sde-3": (ERSDE(3), 2),
@@ -211,7 +211,7 @@ def test_the_classifier_sees_the_narrow_ancestral_sampler() -> None:
     mixture, size = five_components(EDM(), 8), 6000
     batch = DenseSpace((size, 8), dtype=torch.float64)
     result = sample(
-        mixture.denoise, EDM(), batch, solver=DDPM("small"), grid=GRIDS["edm"](64), noise=noise(size, 3)
+        mixture.denoise, EDM(), batch, solver=Ancestral("small"), grid=GRIDS["edm"](64), noise=noise(size, 3)
     )
     assert c2st(result, mixture.sample(size, 1), mixture) > 0.55
 
@@ -220,7 +220,7 @@ INVARIANT: dict[str, Solver[Any]] = {
     **STOCHASTIC,
     "pc-norm": PredictorCorrector(rule="norm"),
     "pc-multistep": PredictorCorrector(ERSDE(3), corrections=2),
-    "ddpm-large": DDPM("large"),
+    "ddpm-large": Ancestral("large"),
 }
 
 
@@ -393,8 +393,8 @@ def test_exact_for_a_point(name: str) -> None:
     """Data at one point: no variance is lost or added, in any number of steps to any level."""
     given: dict[str, Solver[Any]] = {
         **STOCHASTIC,
-        "ddpm": DDPM(std=0.0),
-        "pc": PredictorCorrector(DDPM(std=0.0), std=0.0),
+        "ddpm": Ancestral(std=0.0),
+        "pc": PredictorCorrector(Ancestral(std=0.0), std=0.0),
         "er-sde-1": ERSDE(1, std=0.0),
         "euler-maruyama": EulerMaruyama(std=0.0),
     }
@@ -414,7 +414,7 @@ def test_the_stochastic_solvers_are_registered() -> None:
     assert Heun() != STOCHASTIC["heun-churn"]
 
 
-@pytest.mark.parametrize("solver", [DDPM(), EulerMaruyama(), ERSDE(1), PredictorCorrector()], ids=str)
+@pytest.mark.parametrize("solver", [Ancestral(), EulerMaruyama(), ERSDE(1), PredictorCorrector()], ids=str)
 def test_an_estimate_needs_the_batch(solver: Solver[Any]) -> None:
     problem, grid = example("edm"), ratio_grid(EDM(), 3)
     carry = solver.init(noise(4).normal(space(4), -1))
