@@ -3,6 +3,7 @@
 The core imports torch and numpy only and knows no modality.
 """
 
+from .calibration import calibrate
 from .ddpm import DDPM
 from .denoiser import Denoise, Denoiser, Prediction
 from .ema import EMA
@@ -88,6 +89,7 @@ __all__ = [
     "UniformWeight",
     "Within",
     "bits_per_dim",
+    "calibrate",
     "decode",
     "draw_ensemble",
     "dsm",
