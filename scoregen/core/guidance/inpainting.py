@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..denoiser import Denoise, Prediction
 from ..space import Space
-from .inverse import check_iterations, conjugate_gradients
-from .local import Local
+from .inverse import check_iterations, check_sigma_data, conjugate_gradients
+from .local import Local, covariance, prior_variance
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Inpainting:
     * ``iterations ≥ 1`` (default): moment matching (Rozet et al. 2024) with the mask M as operator,
       ``D(x|y) = D + Cov[x_0|x] Mᵀ (M Cov[x_0|x] Mᵀ)^{−1} (y − M D)`` with the Tweedie covariance
       ``(σ²/α) Σ (∂D/∂x)ᵀ``, inverted by conjugate gradients on each sample, one backward pass of the network
-      an iteration (and one more). Exact for Gaussian data, with any solver and no repeats.
+      an iteration (and one more). Exact for Gaussian data, with any solver and no repeats. With a trained
+      network prefer a stochastic solver: it forgives the errors of the Jacobian, which an ODE keeps.
 
     In a centred space the values must be given in the centred frame; the unknown part then takes up the rest,
     so that the estimate stays centred. When sampling starts from data (``sample(start=...)``) that data
@@ -42,22 +43,27 @@ class Inpainting:
         mask: bool, broadcastable to a state; True marks the known elements.
         values: their values, shaped as a state; ignored (and free to be NaN) elsewhere.
         iterations: conjugate-gradient iterations; 0 for plain replacement.
+        sigma_data: σ_d, standard deviation of the data in units of the shaped noise; it guards the inversion
+            (:func:`~scoregen.core.guidance.conjugate_gradients`) and shapes nothing.
 
     Raises:
         ValueError: mask not bool or not broadcastable, values of another shape or not finite where known,
-            negative iterations; when called with ``iterations ≥ 1``: a denoiser without gradient.
+            negative iterations, ``sigma_data <= 0``; when called with ``iterations ≥ 1``: a denoiser without
+            gradient.
     """
 
     space: Space
     mask: Tensor
     values: Tensor
-    iterations: int = 8
+    iterations: int = 5
+    sigma_data: float = 1.0
     _known: Tensor = field(init=False, repr=False)
     _values: Tensor = field(init=False, repr=False)
     _slack: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_iterations(self.iterations, least=0)
+        check_sigma_data(self.sigma_data)
         like = self.space.zeros()
         if self.mask.dtype != torch.bool:
             raise ValueError(f"the mask must be bool, got {self.mask.dtype}")
@@ -98,8 +104,13 @@ class Inpainting:
             def matrix(v: Tensor) -> Tensor:
                 return torch.where(self._known, local.covariance(v), 0.0)
 
+            variance = prior_variance(local.prediction, self.sigma_data)
+
+            def prior(v: Tensor) -> Tensor:
+                return variance * covariance(self.space, v)
+
             residual = torch.where(self._known, self._values - local.x0, 0.0)
-            weighted = conjugate_gradients(matrix, residual, self.space, self.iterations)
+            weighted = conjugate_gradients(matrix, residual, self.space, self.iterations, prior)
             p = local.moved(local.covariance(weighted))
             return Prediction(self._fixed(p.x0), p.x, p.alpha, p.sigma)
 

@@ -12,6 +12,7 @@ They differ in V: σ_y² (:class:`DPS`), ``σ_y² + r² A Σ Aᵀ`` (:class:`PiG
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,41 +23,58 @@ from ..denoiser import Denoise, Prediction
 from ..space import DenseSpace, Space
 from .local import Local, Weight, check_weight, covariance, prior_variance, spread
 
+FLOOR = 0.01
+"""Smallest curvature that :func:`conjugate_gradients` trusts, as a share of the prior's."""
+
 
 def conjugate_gradients(
-    matrix: Callable[[Tensor], Tensor], b: Tensor, space: Space, iterations: int
+    matrix: Callable[[Tensor], Tensor],
+    b: Tensor,
+    space: Space,
+    iterations: int,
+    prior: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Solve ``K u = b`` for every sample at once (Hestenes & Stiefel 1952), without coupling them.
 
     A fixed number of iterations keeps the host out of it. A sample stops by itself once its residual is at
-    rounding level, or where the matrix turns out not to be positive along its direction.
+    rounding level. The Jacobian of a trained network is no exact covariance: it is not quite symmetric, and
+    not positive where its error outgrows it. Two safeguards, both idle for a true covariance of fair
+    condition, keep the solution bounded there: a sample stops where the curvature ``pᵀKp`` falls below
+    ``FLOOR`` of the prior's, and of all iterates the one with the smallest residual is returned.
 
     Args:
         matrix: ``v -> K v``, symmetric and positive semi-definite on each sample.
         b: right-hand side, a state of ``space``.
         space: says which elements belong to which sample.
         iterations: number of products with K; 0 returns zero.
+        prior: ``v -> K_0 v``, a positive matrix of the size that K should have; any positive curvature will
+            do when omitted.
 
     Returns:
         u, shaped as ``b``.
     """
-    u, r, p = torch.zeros_like(b), b, b
-    rr = space.sum(r * r)
+    best = torch.zeros_like(b)
+    u, r, p = best, b, b
+    rr = least = space.sum(r * r)
     floor = rr * torch.finfo(b.dtype).eps ** 2
+    going = rr > 0
     for _ in range(iterations):
         product = matrix(p)
         curvature = space.sum(p * product)
-        going = (curvature > 0) & (rr > floor)
+        enough = 0.0 if prior is None else FLOOR * space.sum(p * prior(p))
+        going = going & (curvature > enough) & (curvature > 0) & (rr > floor)
         step = space.expand(torch.where(going, rr / torch.where(going, curvature, 1.0), 0.0), b)
         u, r = u + step * p, r - step * product
         after = space.sum(r * r)
         p = r + space.expand(torch.where(going, after / torch.where(going, rr, 1.0), 0.0), b) * p
         rr = after
-    return u
+        better = rr < least
+        best, least = torch.where(space.expand(better, b), u, best), torch.where(better, rr, least)
+    return best
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(ABC):
     """What the three methods share: the measurement and the conditional estimate.
 
     Args:
@@ -111,6 +129,7 @@ class Measurement:
 
         return guided
 
+    @abstractmethod
     def weighted(self, residual: Tensor, adjoint: Callable[[Tensor], Tensor], local: Local) -> Tensor:
         """``V^{−1} (y − A D(x))``, shaped as ``y``; what a method is made of.
 
@@ -119,7 +138,17 @@ class Measurement:
             adjoint: ``v -> Aᵀ v``.
             local: the estimate and its derivatives.
         """
-        raise NotImplementedError
+
+    def prior(
+        self, adjoint: Callable[[Tensor], Tensor], local: Local, sigma_data: float
+    ) -> Callable[[Tensor], Tensor]:
+        """``v -> (σ_y² + r² A Σ Aᵀ) v``: what V would be for data ``N(·, σ_d² Σ)``."""
+        gain = prior_variance(local.prediction, sigma_data)
+
+        def matrix(v: Tensor) -> Tensor:
+            return self._variance * v + self.operator(gain * covariance(self.space, adjoint(v)))
+
+        return matrix
 
     def _measure(self, x0: Tensor) -> Tensor:
         measured = self.operator(x0)
@@ -161,6 +190,7 @@ class DPS(Measurement):
             raise ValueError("DPS without normalise divides by sigma_y, which must be positive")
 
     def weighted(self, residual: Tensor, adjoint: Callable[[Tensor], Tensor], local: Local) -> Tensor:
+        """The residual over σ_y², or over its own scale; shaped as ``y``."""
         if not self.normalise:
             return residual / self._variance
         square = self._where.sum(residual**2) / self._where.sum(torch.ones_like(residual))
@@ -178,6 +208,9 @@ class PiGDM(Measurement):
     Args:
         sigma_data: σ_d, standard deviation of the data in units of the shaped noise.
         iterations: conjugate-gradient iterations.
+
+    Raises:
+        ValueError: ``sigma_data <= 0`` or ``iterations < 1``.
     """
 
     sigma_data: float = 1.0
@@ -185,16 +218,12 @@ class PiGDM(Measurement):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.sigma_data > 0:
-            raise ValueError(f"sigma_data must be positive, got {self.sigma_data}")
+        check_sigma_data(self.sigma_data)
         check_iterations(self.iterations)
 
     def weighted(self, residual: Tensor, adjoint: Callable[[Tensor], Tensor], local: Local) -> Tensor:
-        gain = prior_variance(local.prediction, self.sigma_data)
-
-        def matrix(v: Tensor) -> Tensor:
-            return self._variance * v + self.operator(gain * covariance(self.space, adjoint(v)))
-
+        """``(σ_y² + r² A Σ Aᵀ)^{−1}`` times the residual, shaped as ``y``."""
+        matrix = self.prior(adjoint, local, self.sigma_data)
         return conjugate_gradients(matrix, residual, self._where, self.iterations)
 
 
@@ -204,23 +233,40 @@ class MomentMatching(Measurement):
 
     The covariance is Tweedie's, one vector–Jacobian product an application; V is inverted by conjugate
     gradients on each sample. Exact for Gaussian data with as many iterations as there are measurements (or
-    distinct eigenvalues); a few are enough in practice, and fewer mean a more cautious correction.
+    distinct eigenvalues); a few are enough in practice, and fewer mean a more cautious correction. With a
+    trained network a stochastic solver forgives the errors of its Jacobian; an ODE keeps them.
 
     Args:
         iterations: conjugate-gradient iterations, one backward pass of the network each.
+        sigma_data: σ_d, the scale by which :func:`conjugate_gradients` tells a trustworthy curvature: the
+            standard deviation of the data in units of the shaped noise.
+
+    Raises:
+        ValueError: ``sigma_data <= 0`` or ``iterations < 1``.
     """
 
-    iterations: int = 8
+    iterations: int = 5
+    sigma_data: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sigma_data(self.sigma_data)
         check_iterations(self.iterations)
 
     def weighted(self, residual: Tensor, adjoint: Callable[[Tensor], Tensor], local: Local) -> Tensor:
+        """``(σ_y² + A Cov[x_0|x] Aᵀ)^{−1}`` times the residual, shaped as ``y``."""
+
         def matrix(v: Tensor) -> Tensor:
             return self._variance * v + self.operator(local.covariance(adjoint(v)))
 
-        return conjugate_gradients(matrix, residual, self._where, self.iterations)
+        prior = self.prior(adjoint, local, self.sigma_data)
+        return conjugate_gradients(matrix, residual, self._where, self.iterations, prior)
+
+
+def check_sigma_data(sigma_data: float) -> None:
+    """Refuse a data scale that is not positive with a ValueError."""
+    if not sigma_data > 0:
+        raise ValueError(f"sigma_data must be positive, got {sigma_data}")
 
 
 def check_iterations(iterations: int, least: int = 1) -> None:

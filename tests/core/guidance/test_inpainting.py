@@ -7,6 +7,7 @@ from torch import Tensor
 from scoregen.core import (
     EDM,
     VP,
+    Denoiser,
     DenseSpace,
     Noise,
     Prediction,
@@ -271,6 +272,36 @@ def _point(sde, x: Tensor, t: Tensor) -> Prediction:
     return Prediction(0.5 + alpha * 0.04 / (alpha**2 * 0.04 + sigma**2) * (x - alpha * 0.5), x, alpha, sigma)
 
 
+def test_a_network_in_single_precision() -> None:
+    """Parameters that ask for gradients: none may reach them, none may leave with the samples."""
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.SiLU(), torch.nn.Linear(16, 4))
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x: Tensor, level: Tensor, space, cond) -> Tensor:
+            return self.layers(torch.cat([x, level[:, None]], 1))
+
+    sde, space = EDM(), DenseSpace((5, 4))
+    denoiser, mask = Denoiser(Network(), sde, 0.5), torch.tensor([True, True, False, False])
+    result = sample(
+        lambda x, t: denoiser(x, t, space),
+        sde,
+        space,
+        solver=DPMpp2M(),
+        grid=karras_grid(sde, 15),
+        noise=Noise(0, torch.arange(5)),
+        guides=[Inpainting(space, mask, torch.full((5, 4), 0.3))],
+    )
+    assert torch.equal(result[:, :2], torch.full((5, 2), 0.3))
+    assert float(result.abs().max()) < 10
+    assert not result.requires_grad
+    assert all(p.grad is None for p in layers.parameters())
+
+
 def test_everything_known_and_nothing_known() -> None:
     sde, space = ALL["ragged-centred"]
     problem = correlated(sde, space)
@@ -292,5 +323,7 @@ def test_refusals() -> None:
         Inpainting(space, mask, values[0])
     with pytest.raises(ValueError, match="a known value is not finite"):
         Inpainting(space, mask, values + torch.inf)
+    with pytest.raises(ValueError, match="sigma_data must be positive, got -1"):
+        Inpainting(space, mask, values, sigma_data=-1)
     with pytest.raises(ValueError, match="iterations must be at least 0, got -1"):
         Inpainting(space, mask, values, -1)

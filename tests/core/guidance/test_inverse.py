@@ -174,6 +174,25 @@ def test_conjugate_gradients_solve_each_sample_and_stop_by_themselves() -> None:
     assert float(solve(0).abs().max()) == 0.0
 
 
+def test_conjugate_gradients_stay_bounded_where_the_matrix_is_no_covariance() -> None:
+    """Nearly singular, indefinite and lopsided matrices: what the Jacobian of a poor network gives."""
+    b = torch.ones(3, 2, dtype=F64)
+    matrices = torch.tensor(
+        [[[1e-9, 0.0], [0.0, 2e-9]], [[1.0, 0.0], [0.0, -0.999]], [[0.1, 30.0], [-29.0, 0.1]]], dtype=F64
+    )
+    space = DenseSpace((3, 2), dtype=F64)
+
+    def apply(v: Tensor) -> Tensor:
+        return (matrices @ v[..., None])[..., 0]
+
+    loose = conjugate_gradients(apply, b, space, 9)
+    safe = conjugate_gradients(apply, b, space, 9, lambda v: v)
+    assert float(loose[0].norm()) > 1e8  # right, but no use
+    assert float(safe.abs().max()) == 0.0
+    left = (b - apply(loose)).norm(dim=1)
+    assert bool((left <= b.norm(dim=1)).all())
+
+
 def test_refusals() -> None:
     sde, space = ALL["dense"]
     problem, x, t = correlated(sde, space), random_state(space), time(sde)
