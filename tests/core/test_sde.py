@@ -7,10 +7,15 @@ import pytest
 import torch
 
 from scoregen.core import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr
-from scoregen.core.sde import sde_from_config, sde_to_config
+from scoregen.core.sde import Schedule, sde_from_config, sde_to_config
 
-from .gaussian import PROCESSES
+from .gaussian import PROCESSES as COMMON
 
+PROCESSES: dict[str, SDE] = {
+    **COMMON,
+    "vp_zero_snr": VP(zero_terminal_snr=True),
+    "trigonometric": Cosine(offset=0.0),
+}
 NAMES = sorted(PROCESSES)
 
 
@@ -159,3 +164,9 @@ def test_unknown_processes_and_fields_are_named() -> None:
         sde_from_config({"name": "vpp"})
     with pytest.raises(ValueError, match="beta"):
         sde_from_config({"name": "edm", "beta": 3})
+
+
+def test_a_schedule_must_say_what_it_is() -> None:
+    for method in ("marginal", "rates"):
+        with pytest.raises(NotImplementedError):
+            getattr(Schedule(), method)(torch.tensor(0.5))

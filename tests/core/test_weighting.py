@@ -13,6 +13,7 @@ from scoregen.core import (
     LikelihoodWeight,
     LogSNRTimes,
     RectifiedFlow,
+    Stratified,
     SubVP,
     UniformTimes,
     log_snr,
@@ -80,3 +81,12 @@ def test_importance_sampled_times_lower_the_variance(name: str) -> None:
 def test_an_infinite_range_is_refused() -> None:
     with pytest.raises(ValueError, match="log-SNR is infinite at an end"):
         LogSNRTimes()(torch.tensor([0.5]), RectifiedFlow())
+
+
+def test_stratified_times_take_one_from_each_stratum() -> None:
+    """The same law as free uniforms, with every stratum hit once whatever the draw."""
+    uniform = torch.rand(64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    times = Stratified(UniformTimes())(uniform, VE())
+    strata = (times * 64).floor()
+    assert strata.tolist() == list(range(64))
+    torch.testing.assert_close(times * 64 - strata, uniform)

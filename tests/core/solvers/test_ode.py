@@ -112,3 +112,9 @@ def test_rectified_flow_is_straight() -> None:
     )
     grid = Grid(RectifiedFlow(), torch.tensor([0.9, 0.1]))
     assert error(problem, Heun(), grid) < 1e-12
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1])
+def test_an_impossible_eta_is_refused(eta: float) -> None:
+    with pytest.raises(ValueError, match="eta must lie in"):
+        DDIM(eta)
