@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Small networks: on a shared machine two threads are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench bench-setup clean
 
 setup: $(READY)
 
@@ -31,10 +31,18 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The libraries that benchmarks/core.py compares with. azula and k-diffusion go in without their dependencies:
+# they would bring torchvision, CLIP and wandb, which their samplers do not use.
+bench-setup: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps azula k-diffusion
+
 # DATA is the folder of the data packs described in data/README.md.
-bench: setup
+bench: bench-setup
 	@test -n "$(DATA)" || { echo "error: give the data packs: make bench DATA=/path/to/packs"; exit 2; }
 	$(BIN)/python benchmarks/conformers.py --data $(DATA)/molecules --limit 200 --json benchmarks/conformers.json
+	$(BIN)/python benchmarks/core.py --json benchmarks/core.json
+	$(BIN)/python benchmarks/overhead.py --json benchmarks/overhead.json
 	$(BIN)/python benchmarks/vocoder.py --data $(DATA)/speech --json benchmarks/vocoder.json
 
 clean:

@@ -1,7 +1,7 @@
 r"""Time grids made for one denoiser: a search for the K steps that come nearest to a fine solution.
 
 The end point of a solver is a smooth function of its times almost everywhere, and the exact end point is
-known once the probability-flow ODE has been solved finely. So the squared distance between the two, averaged
+known once the probability-flow ODE has been solved finely. So the distance between the two, averaged
 over a calibration batch, can be minimised over the times (Watson et al., *Learning to Efficiently Sample*,
 2021, and Sabour et al., *Align Your Steps*, 2024, have the same aim; the search here is our own). It works
 for any kind of data, any deterministic solver and any process, and needs only calls of the denoiser:
@@ -119,6 +119,8 @@ def calibrate(
     reference_steps: int = 256,
     budget: int = 4000,
     knots: Sequence[int] = (3, 6, 12),
+    keep: int = 2,
+    power: float = 2.0,
     seed: int = 0,
 ) -> Calibration:
     """Search the times that bring a solver's end points nearest to those of a fine solution.
@@ -127,7 +129,7 @@ def calibrate(
         denoise, sde, space, noise, start: as for :func:`~scoregen.core.sampling.sample`; ``noise`` holds the
             keys of the calibration samples (some dozens do; the more, the better it carries over).
         solver: a deterministic solver, or several by name: each is tried on few knots with a third of the
-            budget between them, and the best one gets the rest.
+            budget between them, and the best ``keep`` share the rest.
         grid: the grid to start from; it fixes the number of steps and the ends.
         fresh: see :class:`Problem`.
         reference: exact end points, a state of ``space``; computed with Heun's rule when omitted.
@@ -135,31 +137,39 @@ def calibrate(
         budget: network calls (of the whole batch) that the search may spend, the fine solution aside; at
             least one run of each solver is made.
         knots: numbers of hat functions, coarse to fine.
+        keep: how many of several solvers get to the fine search.
+        power: what is minimised is the mean of this power of each sample's RMS error. 2 is the RMSE, which
+            the samples that change their mode dominate; 1 depends less on few of them.
         seed: of the random descent.
 
     Returns:
         The best grid found; the given one when nothing better was found.
 
     Raises:
-        ValueError: no solver, no knots, or a solver that is not finite on the given grid.
+        ValueError: no solver, no knots, nothing to keep, or a solver that is not finite on the given grid.
     """
     solvers = dict(solver) if isinstance(solver, Mapping) else {"": solver}
-    if not solvers or not knots or min(knots) < 1:
-        raise ValueError("calibration needs at least one solver and positive numbers of knots")
+    if not solvers or not knots or min(*knots, keep) < 1:
+        raise ValueError("calibration needs at least one solver, and knots and keep of 1 or more")
     problem = Problem(denoise, sde, space, noise, start, fresh)
     if reference is None:
         reference = problem.solve(Heun(), refined(grid, reference_steps))
     spent, problem.calls = problem.calls, 0
-    searches = {name: _Search(problem, rule, grid, reference) for name, rule in solvers.items()}
+    searches = {name: _Search(problem, rule, grid, reference, power) for name, rule in solvers.items()}
     if len(searches) > 1:
         for i, search in enumerate(searches.values(), 1):
             search.descend([knots[0]], budget * i // (3 * len(searches)))
-    name, best = min(searches.items(), key=lambda item: item[1].loss)
-    if not math.isfinite(best.loss):
+    ranked = sorted(searches, key=lambda name: searches[name].loss)[:keep]
+    if not math.isfinite(searches[ranked[0]].loss):
         raise ValueError("no solver gives finite samples on the given grid")
-    best.descend(knots, budget)
-    best.wander(budget, seed)
-    return Calibration(best.grid, name, math.sqrt(best.first), math.sqrt(best.loss), problem.calls, spent)
+    left = max(budget - problem.calls, 0)
+    until = [problem.calls + left * (i + 1) // len(ranked) for i in range(len(ranked))]
+    for name, end in zip(ranked, until, strict=True):
+        searches[name].descend(knots, end)
+        searches[name].wander(end, seed)
+    name = min(ranked, key=lambda name: searches[name].loss)
+    best = searches[name]
+    return Calibration(best.grid, name, best.first, best.rmse(), problem.calls, spent)
 
 
 def end_point_error(problem: Problem, solver: Solver[Any], grid: Grid, reference: Tensor) -> Tensor:
@@ -283,16 +293,17 @@ def _hats(steps: int, knots: int) -> Tensor:
 
 
 class _Search:
-    """One solver's search: the best θ so far, its loss (mean squared error) and its end-point differences."""
+    """One solver's search: the best θ so far, its loss and its end-point differences."""
 
-    def __init__(self, problem: Problem, solver: Solver[Any], grid: Grid, reference: Tensor):
+    def __init__(self, problem: Problem, solver: Solver[Any], grid: Grid, reference: Tensor, power: float):
+        self.power = power
         self.problem, self.solver, self.reference = problem, solver, reference
         self.family = _Family(grid, 1)
         self.theta = torch.zeros(self.family.size, dtype=torch.float64)
         before = problem.calls
         self.loss, self.difference = self.evaluate(self.theta)
         self.cost = problem.calls - before
-        self.first, self.grid = self.loss, grid
+        self.grid, self.first = grid, self.rmse()
 
     def evaluate(self, theta: Tensor) -> tuple[float, Tensor]:
         """Loss and end-point differences; an infinite loss where there is no grid or no finite sample."""
@@ -300,7 +311,11 @@ class _Search:
             found = self.problem.solve(self.solver, self.family.grid(theta)) - self.reference
         except (ValueError, NonFiniteSample):
             return math.inf, torch.zeros_like(self.reference)
-        return float(self.problem.error(found).mean()), found
+        return float((self.problem.error(found) ** (self.power / 2)).mean()), found
+
+    def rmse(self) -> float:
+        """End-point RMSE of the best grid."""
+        return float(self.problem.error(self.difference).mean().sqrt())
 
     def accept(self, theta: Tensor, loss: float, difference: Tensor) -> bool:
         """Take the candidate when it is better."""
@@ -343,6 +358,9 @@ class _Search:
             )
         sizes = torch.stack([self.problem.error(column) for column in columns]).sum(0).sqrt()
         weight = (3 * sizes.median() / sizes.clamp(min=1e-300)).clamp(max=1.0)
+        # Least squares, reweighted to the power that is minimised.
+        error = self.problem.error(self.difference).sqrt()
+        weight = weight * error.clamp(min=max(float(error.median()), 1e-300)) ** (self.power - 2)
 
         def product(a: Tensor, b: Tensor) -> Tensor:
             space = self.problem.space
