@@ -17,7 +17,10 @@ from rich.table import Table
 
 from scoregen.files import atomic_path
 
-_PACKAGES = ("scoregen", "torch", "torchaudio", "numpy", "scipy", "rdkit", "pesq", "pystoi")
+_PACKAGES = (
+    *("scoregen", "torch", "torchaudio", "numpy", "scipy", "rdkit", "pesq", "pystoi"),
+    *("diffusers", "azula", "k-diffusion"),
+)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -39,7 +39,6 @@ from torch import Tensor
 
 from scoregen.core import DenseSpace, Grid, Noise
 from scoregen.core.calibration import calibrate
-from scoregen.core.solvers import solver_by_name
 
 NFE = (5, 10, 20, 50)
 OURS = "scoregen"
@@ -63,7 +62,7 @@ def main() -> None:
     mixture = Mixture.draw(args.problem_seed)
     start = starts(args.seed, args.samples)
     exact = {"karras": mixture.flow(start), "karras, 0": mixture.flow(start, 1e-7)}
-    libraries = available()
+    libraries = available(mixture)
     rows = [
         measure(mixture, start, exact[grid], library, name, sampler, grid, args.nfe)
         for grid in GRIDS
@@ -90,9 +89,9 @@ def starts(seed: int, samples: int) -> Tensor:
     return SIGMA_MAX * Noise(seed, torch.arange(samples)).normal(space, -1)
 
 
-def available() -> dict[str, dict[str, Sampler]]:
+def available(mixture: Mixture) -> dict[str, dict[str, Sampler]]:
     """The samplers of every library that is installed, ours first."""
-    found: dict[str, dict[str, Sampler]] = {OURS: ours.samplers()}
+    found: dict[str, dict[str, Sampler]] = {OURS: ours.samplers(mixture.sigma_data)}
     for name, samplers in LIBRARIES.items():
         try:
             found[name] = samplers()
@@ -180,9 +179,9 @@ def calibrated(
     for nfe in args.nfe:
         # Rules of one call a step: the others are far behind for so few calls.
         rules = {
-            name: solver_by_name(name)
-            for name, sampler in libraries[OURS].items()
-            if steps_for(mixture, start[:2], sampler, karras, nfe) == nfe
+            name: solver
+            for name, solver in ours.solvers(mixture.sigma_data).items()
+            if steps_for(mixture, start[:2], ours.sampler(solver), karras, nfe) == nfe
         }
         begun = time.perf_counter()
         found = calibrate(

@@ -17,9 +17,20 @@ from .problem import SIGMA_MAX, SIGMA_MIN, Estimate
 SDE = EDM(SIGMA_MIN, SIGMA_MAX)
 
 
-def samplers() -> dict[str, Any]:
-    """Name to sampler; a solver that draws fresh noise is left out."""
-    return {name: sampler(solver_by_name(name)) for name in SOLVERS if _deterministic(name)}
+def solvers(sigma_data: float) -> dict[str, Any]:
+    """Name to solver; one that draws fresh noise is left out.
+
+    The velocity rules come a second time with the scale of the data, a constant that every model states
+    (``Denoiser.sigma_data``).
+    """
+    named = {name: solver_by_name(name) for name in SOLVERS if _deterministic(name)}
+    velocity = [name for name in named if name.startswith("vab")]
+    return named | {f"{name}, σ_data": solver_by_name(name, sigma_data=sigma_data) for name in velocity}
+
+
+def samplers(sigma_data: float) -> dict[str, Any]:
+    """Name to sampler, see :func:`solvers`."""
+    return {name: sampler(solver) for name, solver in solvers(sigma_data).items()}
 
 
 def sampler(solver: Any) -> Any:

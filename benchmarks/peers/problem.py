@@ -31,6 +31,13 @@ class Mixture:
         equal = torch.full((components,), 1.0, dtype=torch.float64)
         return cls(equal / components, torch.from_numpy(means), equal * std)
 
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data, root mean square over the coordinates."""
+        center = self.weights @ self.means
+        apart = self.weights @ (self.means - center) ** 2
+        return float((apart.mean() + self.weights @ self.stds**2).sqrt())
+
     def estimate(self, x: Tensor, sigma: Tensor) -> Tensor:
         """``E[x_0 | x]``, ``(N, d)``: the posterior mean of each component, weighted by its share."""
         variance = self.stds**2 + sigma**2

@@ -13,6 +13,7 @@ from .churn import HeunChurn
 from .ddim import DDIM
 from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp2S, DPMpp3M
+from .eab import EAB
 from .er_sde import ERSDE
 from .euler_maruyama import EulerMaruyama
 from .heun import Heun
@@ -27,20 +28,22 @@ from .vab import VAB
 SOLVERS: dict[str, Callable[[], Any]] = {
     "ddim": DDIM,
     "dpmpp-1s": DDIM,  # The same rule: DPM-Solver++ of order 1 is DDIM (Lu et al. 2022).
-    "euler-maruyama": EulerMaruyama,
     "heun": Heun,
     "dpmpp-2s": DPMpp2S,
     "dpmpp-2m": DPMpp2M,
     "dpmpp-3m": DPMpp3M,
     **{f"unipc-{order}": partial(UniPC, order) for order in UniPC.orders},
     **{f"deis-{order}": partial(DEIS, order) for order in DEIS.orders},
+    **{f"eab-{order}": partial(EAB, order) for order in EAB.orders},
+    **{f"xeab-{order}": partial(EAB, order, on="x0") for order in EAB.orders},
     **{f"ipndm-{order}": partial(IPNDM, order) for order in IPNDM.orders},
+    **{f"vab-{order}": partial(VAB, order) for order in VAB.orders},
+    "euler-maruyama": EulerMaruyama,
     "ddpm": Ancestral,
     "heun-churn": HeunChurn,
     "pc": PredictorCorrector,
     "sde-dpmpp-2m": SDEDPMpp2M,
     **{f"er-sde-{order}": partial(ERSDE, order) for order in (1, 2, 3)},
-    **{f"vab-{order}": partial(VAB, order) for order in VAB.orders},
 }
 """Factories of solvers by name. A number in a name is the order of convergence of a deterministic solver; the
 multistep rules of order 3 and 4 have it with ``start="rk"``."""
@@ -68,6 +71,7 @@ def solver_by_name(name: str, **options: Any) -> Solver[Any]:
 __all__ = [
     "DDIM",
     "DEIS",
+    "EAB",
     "ERSDE",
     "IPNDM",
     "RK45",

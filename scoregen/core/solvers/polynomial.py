@@ -3,7 +3,8 @@ r"""Weights of rules that integrate an interpolating polynomial.
 A multistep rule knows a function at nodes ``s_j`` and needs ``∫_0^1 w(s) p(s) ds`` of the polynomial through
 them, in the scaled variable of the step (present 0, end 1). With the moments ``m_k = ∫_0^1 w(s) s^k ds``
 and the coefficients of the Lagrange polynomials ``ℓ_j(s) = Σ_k c_{jk} s^k`` the weight of node j is
-``Σ_k c_{jk} m_k``. Adams–Bashforth has w = 1, exponential integrators ``w = h e^{−h(1−s)}``.
+``Σ_k c_{jk} m_k``. Adams–Bashforth has w = 1, exponential integrators ``w = h e^{−h(1−s)}`` on x_0 and
+``w = h e^{−hs}`` on ε.
 """
 
 from __future__ import annotations
@@ -63,4 +64,24 @@ def exponential_moments(h: float, count: int) -> list[float]:
     moments = [-math.expm1(-h)]
     for k in range(1, count):
         moments.append(1 - k * moments[-1] / h)
+    return moments
+
+
+def decaying_moments(h: float, count: int) -> list[float]:
+    r"""``m_k = h ∫_0^1 e^{−hs} s^k ds`` for k < ``count``: the weight falls along the step.
+
+    For large h by parts, ``m_k = k m_{k−1}/h − e^{−h}``; for small h, where that cancels, by the series
+    ``m_k = h Σ_n (−h)^n/(n! (n + k + 1))``.
+
+    Args:
+        h: length of the step in λ, positive and finite.
+        count: how many moments.
+    """
+    if h < 1:
+        return [
+            sum(h * (-h) ** n / (math.factorial(n) * (n + k + 1)) for n in range(20)) for k in range(count)
+        ]
+    moments = [-math.expm1(-h)]
+    for k in range(1, count):
+        moments.append(k * moments[-1] / h - math.exp(-h))
     return moments

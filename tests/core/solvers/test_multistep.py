@@ -7,7 +7,7 @@ from torch import Tensor
 from scoregen.core import EDM, VE, VP, DenseSpace, Grid, Noise, Prediction, karras_grid, sample, uniform_grid
 from scoregen.core.fields import ProductSDE, ProductSpace
 from scoregen.core.sde import SDE
-from scoregen.core.solvers import DEIS, IPNDM, VAB, DPMpp2M, DPMpp3M, Solver, UniPC, solver_by_name
+from scoregen.core.solvers import DEIS, EAB, IPNDM, VAB, DPMpp2M, DPMpp3M, Solver, UniPC, solver_by_name
 from scoregen.core.solvers.form import Form, combine
 from scoregen.core.solvers.linear import LinearMultistep
 
@@ -19,7 +19,7 @@ MULTISTEP = (
     "dpmpp-2m",
     "dpmpp-3m",
     *(f"unipc-{p}" for p in (2, 3, 4)),
-    *(f"{family}-{p}" for family in ("deis", "ipndm", "vab") for p in (1, 2, 3, 4)),
+    *(f"{family}-{p}" for family in ("deis", "ipndm", "vab", "eab", "xeab") for p in (1, 2, 3, 4)),
 )
 SOLVERS = [
     *(solver_by_name(name) for name in (*ONE_STEP, *MULTISTEP)),
@@ -163,13 +163,13 @@ def test_calls_of_the_runge_kutta_start(name: str, start: list[int]) -> None:
     assert calls(solver, karras_grid(EDM(), 1)) == [1]
 
 
-@pytest.mark.parametrize("solver", [DPMpp2M, DPMpp3M, UniPC, DEIS, IPNDM, VAB])
+@pytest.mark.parametrize("solver", [DPMpp2M, DPMpp3M, UniPC, DEIS, EAB, IPNDM, VAB])
 def test_an_unknown_start_is_refused(solver: type) -> None:
     with pytest.raises(ValueError, match="start must be one of euler, rk, got 'taylor'"):
         solver(start="taylor")
 
 
-@pytest.mark.parametrize(("solver", "low"), [(UniPC, 2), (DEIS, 1), (IPNDM, 1), (VAB, 1)])
+@pytest.mark.parametrize(("solver", "low"), [(UniPC, 2), (DEIS, 1), (EAB, 1), (IPNDM, 1), (VAB, 1)])
 @pytest.mark.parametrize("order", [0, 5])
 def test_orders_that_do_not_exist_are_refused(solver: type, low: int, order: int) -> None:
     with pytest.raises(ValueError, match=f"{solver.__name__} has orders {low} to 4, got {order}"):
@@ -179,6 +179,8 @@ def test_orders_that_do_not_exist_are_refused(solver: type, low: int, order: int
 def test_other_bad_options_are_refused() -> None:
     with pytest.raises(ValueError, match="variant must be one of bh1, bh2, got 'bh3'"):
         UniPC(3, variant="bh3")
+    with pytest.raises(ValueError, match="on must be one of eps, x0, got 'v'"):
+        EAB(3, on="v")
     with pytest.raises(ValueError, match="sigma_data must be positive, got 0"):
         VAB(3, sigma_data=0.0)
     with pytest.raises(ValueError, match=r"solver 'ddim': .*'start'"):

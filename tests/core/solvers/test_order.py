@@ -17,6 +17,8 @@ MULTISTEP = {
     **{f"unipc-{p}": p for p in (2, 3, 4)},
     **{f"deis-{p}": p for p in (1, 2, 3, 4)},
     **{f"vab-{p}": p for p in (1, 2, 3, 4)},
+    **{f"eab-{p}": p for p in (1, 2, 3, 4)},
+    **{f"xeab-{p}": p for p in (1, 2, 3, 4)},
 }
 SOLVER_ORDERS = [(solver_by_name(name), p) for name, p in ONE_STEP.items()] + [
     (solver_by_name(name, start="rk"), p) for name, p in MULTISTEP.items()
@@ -27,7 +29,7 @@ ALL_PROCESSES = pytest.mark.parametrize("name", sorted(PROCESSES))
 
 
 def test_no_deterministic_solver_is_left_out() -> None:
-    families = ("ddim", "heun", "dpmpp", "unipc", "deis", "ipndm", "vab")
+    families = ("ddim", "heun", "dpmpp", "unipc", "deis", "ipndm", "vab", "eab", "xeab")
     named = {name for name in SOLVERS if name.split("-")[0] in families and name != "heun-churn"}
     assert named == {*ONE_STEP, *MULTISTEP, *(f"ipndm-{p}" for p in (1, 2, 3, 4))}
 
@@ -81,10 +83,10 @@ def test_order_of_ipndm_on_unequal_steps(asked: int) -> None:
     assert rough_order(solver) == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize("family", ["deis", "vab"])
+@pytest.mark.parametrize("family", ["deis", "vab", "eab", "xeab"])
 @pytest.mark.parametrize("expected", [1, 2, 3, 4])
 def test_exact_weights_need_no_smooth_grid(family: str, expected: int) -> None:
-    """… DEIS and velocity Adams–Bashforth keep theirs."""
+    """… the rules with the weights of the actual steps keep theirs."""
     measured = rough_order(solver_by_name(f"{family}-{expected}", start="rk"))
     assert measured == pytest.approx(expected, abs=0.15)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from scoregen.core import EDM, Grid, Prediction, RectifiedFlow, sample
-from scoregen.core.solvers import DDIM, DEIS, IPNDM, VAB, DPMpp2M, DPMpp2S, DPMpp3M, Heun, Solver, UniPC
-from scoregen.core.solvers.polynomial import adams_weights, exponential_moments, quadrature
+from scoregen.core.solvers import DDIM, DEIS, EAB, IPNDM, VAB, DPMpp2M, DPMpp2S, DPMpp3M, Heun, Solver, UniPC
+from scoregen.core.solvers.polynomial import adams_weights, decaying_moments, exponential_moments, quadrature
 from scoregen.core.solvers.runge_kutta import KUTTA, runge_kutta
 
 from ..gaussian import Gaussian, example, noise, ratio_grid, space
@@ -144,6 +144,21 @@ def test_deis_integrates_its_polynomial_in_rho(order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_exponential_rules_integrate_their_polynomials_in_lambda(order: int) -> None:
+    """``x_s/α_s = x/α − ∫ e^{−λ} ε̂ dλ`` and ``x_s/σ_s = x/σ + ∫ e^λ x̂_0 dλ``, by quadrature."""
+    problem, grid = example("vp"), ratio_grid(example("vp").sde, order, high=2.0, low=0.5, power=KARRAS)
+    lam, a, s = grid.half_log_snr.tolist(), grid.alpha.tolist(), grid.sigma.tolist()
+    here, there = lam[order - 1], lam[order]
+    states, d, result = recorded(problem, EAB(order), grid)
+    eps = [(x - a[i] * x0) / s[i] for i, (x, x0) in enumerate(zip(states, d, strict=True))]
+    area = integral(lam[:order], eps, here, there, lambda value: np.exp(-value))
+    torch.testing.assert_close(result, a[order] * (states[-1] / a[order - 1] - area), rtol=1e-10, atol=1e-12)
+    states, d, result = recorded(problem, EAB(order, on="x0"), grid)
+    area = integral(lam[:order], d, here, there, np.exp)
+    torch.testing.assert_close(result, s[order] * (states[-1] / s[order - 1] + area), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_velocity_rule_integrates_the_velocity_of_rectified_flow(order: int) -> None:
     """On a rectified flow u = t, and the rule is Adams–Bashforth for ``dx/dt = ε̂ − x̂_0``."""
     problem = example("rectified_flow")
@@ -256,3 +271,11 @@ def test_exponential_moments_are_integrals(h: float) -> None:
 
 def test_quadrature_of_one_node_is_the_first_moment() -> None:
     assert quadrature([0.3], [2.0]) == [2.0]
+
+
+@pytest.mark.parametrize("h", [1e-3, 0.4, 0.999, 1.0, 3.0, 12.0])
+def test_moments_of_a_falling_weight(h: float) -> None:
+    points, masses = np.polynomial.legendre.leggauss(60)
+    s = (points + 1) / 2
+    exact = [float((masses / 2 * h * np.exp(-h * s) * s**k).sum()) for k in range(4)]
+    np.testing.assert_allclose(decaying_moments(h, 4), exact, rtol=1e-10)
