@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .denoiser import Denoise, Prediction, estimate_from
+from .denoiser import Denoise, Prediction, estimate_from, per_sample
 from .grid import Grid
 from .sde import SDE, Schedule, as_float64
 from .space import Space
@@ -172,9 +172,8 @@ def from_ddpm(
     recover = estimate_from(predicts, chain)
 
     def denoise(x: Tensor, t: Tensor) -> Prediction:
-        times = torch.as_tensor(t, dtype=torch.float64, device=x.device).expand(space.size)
-        output = network(x, (times - 1).to(torch.float32))
-        return recover(space.project(output), x, times, space)
+        times = per_sample(t, x, space)
+        return recover(network(x, (times - 1).to(torch.float32)), x, times, space)
 
     return denoise
 

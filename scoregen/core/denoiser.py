@@ -118,9 +118,24 @@ def estimate_from(parametrisation: str, sde: SDE) -> Callable[[Tensor, Tensor, T
     def read(output: Tensor, x: Tensor, t: Tensor, space: Space) -> Prediction:
         (of_x, of_output), (alpha, sigma) = coefficients(t), sde.marginal(t)
         a, b, alpha, sigma = (space.expand(v.to(x.dtype), x) for v in (of_x, of_output, alpha, sigma))
-        return Prediction(a * x + b * output, x, alpha, sigma)
+        return Prediction(a * x + b * space.project(output), x, alpha, sigma)
 
     return read
+
+
+def per_sample(t: Tensor | float, x: Tensor, space: Space) -> Tensor:
+    """A time as float64 ``(B,)`` on the device of the state.
+
+    A scalar on the host, which is what grids give, is written there without a copy that waits for the device.
+
+    Args:
+        t: scalar or ``(B,)``.
+        x: state of ``space``.
+        space: the batch.
+    """
+    if not isinstance(t, Tensor) or (t.ndim == 0 and t.device.type == "cpu"):
+        return torch.full((space.size,), float(t), dtype=torch.float64, device=x.device)
+    return t.to(dtype=torch.float64, device=x.device).expand(space.size)
 
 
 class Denoiser(nn.Module):
@@ -164,7 +179,7 @@ class Denoiser(nn.Module):
         """``σ_d``, one value a field for a product."""
         if isinstance(self.sigma_data, int | float):
             return self.sigma_data
-        return torch.tensor(self.sigma_data, dtype=torch.float64, device=like.device)
+        return torch.cat([like.new_full((1,), value) for value in self.sigma_data])
 
     def _norm(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Standard deviation of the whitened state, ``√(σ² + α²σ_d²)``."""
@@ -185,7 +200,7 @@ class Denoiser(nn.Module):
             space: the batch.
             cond: passed to the network untouched.
         """
-        times = torch.as_tensor(t, dtype=torch.float64, device=x.device).expand(space.size)
+        times = per_sample(t, x, space)
         alpha, sigma = self.sde.marginal(times)
 
         def wide(value: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ All fields share one clock ``t ∈ [0, 1]``; a field's own time is ``t_max · t^
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -187,8 +187,21 @@ class ProductSpace:
 
     def unpack(self, x: Tensor) -> dict[str, Tensor]:
         """The inverse of :meth:`pack`: each field's state, by name."""
-        pieces = torch.split(x, [shape.numel() for shape in self._shapes])
-        return {n: p.reshape(s) for n, p, s in zip(self.fields, pieces, self._shapes, strict=True)}
+        pieces = zip(self.fields, self.split(x), self._shapes, strict=True)
+        return {name: piece.reshape(shape) for name, piece, shape in pieces}
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Each field's part of a packed state, still flat: views, in the order of the fields."""
+        return torch.split(x, [shape.numel() for shape in self._shapes])
+
+    def fill(self, values: Sequence[float]) -> Tensor:
+        """A state with one number in every element of a field, for each field its own, ``(E,)``.
+
+        Made on the device of the state: numbers of the host never have to be copied there.
+        """
+        like = self._blank
+        parts = zip(self._shapes, values, strict=True)
+        return torch.cat([like.new_full((shape.numel(),), value) for shape, value in parts])
 
     def zeros(self) -> Tensor:
         """A zero state, of the shape, dtype and device of every state of this batch."""

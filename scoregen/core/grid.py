@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .fields import ProductSpace
 from .sde import SDE, as_float64, log_snr
 from .space import Space
 
 Built = TypeVar("Built")
+_MOST_PLANS = 10_000
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,17 @@ class Grid:
         return tuple(Levels(times, *map(tuple, rows)) for rows in zip(*columns, strict=True))
 
     def plan(self, key: Hashable, build: Callable[[], Built]) -> Built:
-        """``build()``, computed once for this grid and ``key``: how solvers keep their coefficients."""
-        if key not in self._plans:
-            self._plans[key] = build()
-        planned: Built = self._plans[key]
+        """``build()``, computed once for this grid and ``key``: how solvers keep their coefficients.
+
+        Args:
+            key: what the result depends on besides the grid, e.g. the solver and the step.
+            build: makes it. Threads that meet here may both build; they get equal results.
+        """
+        planned: Built | None = self._plans.get(key)
+        if planned is None:
+            if len(self._plans) >= _MOST_PLANS:  # a grid that lives long and meets ever new solvers
+                self._plans.clear()
+            planned = self._plans[key] = build()
         return planned
 
     def on(self, space: Space) -> Grid:
@@ -129,14 +138,23 @@ class Grid:
         """A coefficient as a factor for states: a float, or one value per element for a product of fields.
 
         Args:
-            value: float64, a scalar or ``(F,)``.
+            value: float64 on the host, a scalar or ``(F,)``.
+
+        Raises:
+            ValueError: several fields, and the grid is not bound to a batch of that many.
         """
-        if value.ndim == 0:
-            return float(value)
-        if self.space is None:
+        return float(value) if value.ndim == 0 else self.product.fill(value.tolist())
+
+    @property
+    def product(self) -> ProductSpace:
+        """The batch of a grid over several fields.
+
+        Raises:
+            ValueError: the grid is not bound to such a batch.
+        """
+        if not isinstance(self.space, ProductSpace):
             raise ValueError("a grid over several fields must be bound to its batch: grid.on(space)")
-        like = self.space.zeros()
-        return self.space.expand(value[None].to(dtype=like.dtype, device=like.device), like)
+        return self.space
 
 
 def karras_grid(
@@ -146,7 +164,7 @@ def karras_grid(
     sigma_max: float | None = None,
     sigma_min: float | None = None,
     rho: float = 7.0,
-    to_zero: bool = True,
+    to_zero: bool | None = None,
 ) -> Grid:
     r"""Noise-to-signal ratios evenly spaced in ``(σ/α)^{1/ρ}`` (Karras et al. 2022, eq. 5).
 
@@ -155,13 +173,16 @@ def karras_grid(
         steps: number of steps K ≥ 1, one network call each for a one-call solver.
         sigma_max, sigma_min: largest and smallest σ/α; the process's own ends when omitted.
         rho: concentration near the data.
-        to_zero: the last step goes to time 0 exactly (σ = 0) instead of to ``sigma_min``.
+        to_zero: the last step goes to time 0 exactly (σ = 0) instead of to ``sigma_min``; when omitted it
+            does so if the process ends without noise.
 
     Raises:
-        ValueError: ``steps < 1``, a start without signal (σ/α infinite), or a degenerate range.
+        ValueError: ``steps < 1``, ``rho <= 0``, a start without signal (σ/α infinite), a degenerate range, or
+            ``to_zero`` for a process that keeps noise at t = 0.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    to_zero = _checked(sde, steps, to_zero)
+    if not rho > 0:
+        raise ValueError(f"rho must be positive, got {rho}")
     ends = (-0.5 * _ends(sde)).exp()
     high = float(ends[0]) if sigma_max is None else sigma_max
     low = float(ends[1]) if sigma_min is None else sigma_min
@@ -178,14 +199,18 @@ def karras_grid(
     return _closed(sde, times, to_zero)
 
 
-def log_snr_grid(sde: SDE, steps: int, *, to_zero: bool = True) -> Grid:
+def log_snr_grid(sde: SDE, steps: int, *, to_zero: bool | None = None) -> Grid:
     """Times evenly spaced in log-SNR between the ends of the process (Lu et al. 2022).
 
+    Args:
+        sde: the process.
+        steps: number of steps K ≥ 1.
+        to_zero: see :func:`karras_grid`.
+
     Raises:
-        ValueError: ``steps < 1``, or the process has no signal at ``t_max``.
+        ValueError: ``steps < 1``, no signal at ``t_max``, or ``to_zero`` for a process that keeps noise.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    to_zero = _checked(sde, steps, to_zero)
     ends = _ends(sde)
     if not bool(torch.isfinite(ends).all()):
         raise ValueError("this process has no signal at t_max; use uniform_grid")
@@ -194,16 +219,51 @@ def log_snr_grid(sde: SDE, steps: int, *, to_zero: bool = True) -> Grid:
     return _closed(sde, sde.time(levels), to_zero)
 
 
-def uniform_grid(sde: SDE, steps: int, *, to_zero: bool = True) -> Grid:
+def uniform_grid(sde: SDE, steps: int, *, to_zero: bool | None = None) -> Grid:
     """Times evenly spaced between ``t_max`` and 0 (or ``t_min``).
 
+    Args:
+        sde: the process.
+        steps: number of steps K ≥ 1.
+        to_zero: see :func:`karras_grid`.
+
     Raises:
-        ValueError: ``steps < 1``.
+        ValueError: ``steps < 1``, or ``to_zero`` for a process that keeps noise at t = 0.
     """
+    return polynomial_grid(sde, steps, power=1.0, to_zero=to_zero)
+
+
+def polynomial_grid(sde: SDE, steps: int, *, power: float = 2.0, to_zero: bool | None = None) -> Grid:
+    """Times ``t_max (1 − i/K)^power``: powers above 1 crowd the data end; 2 is DEIS's quadratic grid.
+
+    Args:
+        sde: the process.
+        steps: number of steps K ≥ 1.
+        power: positive exponent; 1 is :func:`uniform_grid`.
+        to_zero: see :func:`karras_grid`; otherwise the root of time runs evenly to that of ``t_min``.
+
+    Raises:
+        ValueError: ``steps < 1``, a power that is not positive, or ``to_zero`` for a process that keeps
+            noise.
+    """
+    to_zero = _checked(sde, steps, to_zero)
+    if not power > 0:
+        raise ValueError(f"power must be positive, got {power}")
+    low = 0.0 if to_zero else sde.t_min ** (1 / power)
+    root = torch.linspace(sde.t_max ** (1 / power), low, steps + 1, dtype=torch.float64)
+    times = root**power
+    times[0] = sde.t_max
+    return Grid(sde, times)
+
+
+def _checked(sde: SDE, steps: int, to_zero: bool | None) -> bool:
+    """Whether the grid ends at t = 0; refuses what cannot be."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    end = 0.0 if to_zero else sde.t_min
-    return Grid(sde, torch.linspace(sde.t_max, end, steps + 1, dtype=torch.float64))
+    noisy = bool((sde.marginal(torch.zeros((), dtype=torch.float64))[1] != 0.0).any())
+    if to_zero and noisy:
+        raise ValueError(f"{type(sde).__name__} keeps noise at t = 0; leave to_zero out")
+    return not noisy if to_zero is None else to_zero
 
 
 def _ends(sde: SDE) -> Tensor:
@@ -212,30 +272,4 @@ def _ends(sde: SDE) -> Tensor:
 
 
 def _closed(sde: SDE, times: Tensor, to_zero: bool) -> Grid:
-    if to_zero:
-        zero = torch.zeros(1, dtype=torch.float64)
-        if bool((sde.marginal(zero)[1] != 0.0).any()):
-            raise ValueError(f"{type(sde).__name__} keeps noise at t = 0; pass to_zero=False")
-        times = torch.cat([times, zero])
-    return Grid(sde, times)
-
-
-def polynomial_grid(sde: SDE, steps: int, *, power: float = 2.0, to_zero: bool = True) -> Grid:
-    """Times ``t_max (1 − i/K)^power``: powers above 1 crowd the data end; 2 is DEIS's quadratic grid.
-
-    Args:
-        sde: the process.
-        steps: number of steps K ≥ 1.
-        power: positive exponent; 1 is :func:`uniform_grid`.
-        to_zero: the last time is 0 exactly instead of ``t_min``.
-
-    Raises:
-        ValueError: ``steps < 1`` or a power that is not positive.
-    """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    if not power > 0:
-        raise ValueError(f"power must be positive, got {power}")
-    low = 0.0 if to_zero else sde.t_min ** (1 / power)
-    root = torch.linspace(sde.t_max ** (1 / power), low, steps + 1, dtype=torch.float64)
-    return Grid(sde, root**power)
+    return Grid(sde, torch.cat([times, torch.zeros(1, dtype=torch.float64)]) if to_zero else times)

@@ -54,10 +54,19 @@ def noised(sde: SDE, x0: Tensor, space: Space, *, times: TimeSampler, noise: Noi
 def denoising_error(
     prediction: Prediction, target: Tensor, space: Space, state: Noised, weight: Weight
 ) -> Tensor:
-    """Weighted whitened squared error per degree of freedom, ``(B,)`` in the state's dtype."""
+    """Weighted whitened squared error per degree of freedom, ``(B,)`` in the state's dtype.
+
+    Args:
+        prediction: the denoiser's, at the noised state.
+        target: what it should have found, a state of ``space``; projected here.
+        space: the batch.
+        state: the noised state.
+        weight: weight of each noise level.
+    """
     error = space.whiten(prediction.x0 - space.project(target))
     weights = space.expand(weight(state.alpha, state.sigma).to(error.dtype), error)
-    return space.sum(weights * error**2) / space.dof().to(error.dtype)
+    # A sample without degrees of freedom (one atom, centred) has no error and no say.
+    return space.sum(weights * error**2) / space.dof().to(error.dtype).clamp(min=1)
 
 
 def dsm(

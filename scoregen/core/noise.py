@@ -10,7 +10,7 @@ in float64 and is then cast.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,11 +57,24 @@ class Noise:
         seed: any Python integer; its lowest 64 bits count.
         ids: identity of each sample, int64 ``(B,)``. Two samples with one id get the same noise.
         offset: index of the first element of the batch within each sample, for chunks of a long signal.
+
+    Raises:
+        ValueError: ids that are not integers ``(B,)``.
     """
 
     seed: int
     ids: Tensor
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 1 or self.ids.is_floating_point() or self.ids.is_complex():
+            raise ValueError(
+                f"sample ids are integers (B,), got {self.ids.dtype} of shape {tuple(self.ids.shape)}"
+            )
+
+    def on(self, device: torch.device | str) -> Noise:
+        """The same noise with its ids on a device, so that drawing copies nothing there."""
+        return replace(self, ids=self.ids.to(device=device, dtype=torch.int64))
 
     def white(self, space: Space, step: int, stage: int = 0) -> Tensor:
         """Standard normals shaped as a state of ``space``, neither coloured nor projected.
@@ -72,7 +85,7 @@ class Noise:
             stage: use within the step, ``0 <= stage < 256``.
 
         Raises:
-            ValueError: the number of ids differs from the number of samples.
+            ValueError: the number of ids differs from the number of samples, or a key is out of range.
         """
         if len(self.ids) != space.size:
             raise ValueError(f"{len(self.ids)} sample ids for {space.size} samples")
@@ -94,7 +107,9 @@ class Noise:
 
     def _words(self, block: Tensor, ids: Tensor, step: int, stage: int) -> tuple[Tensor, ...]:
         key = (self.seed & _MASK, (self.seed >> 32) & _MASK)
-        place = torch.tensor(((stage & 0xFF) << 24) | (step & 0xFFFFFF), dtype=torch.int64, device=ids.device)
+        if not (abs(step) < 2**23 and 0 <= stage < 256):
+            raise ValueError(f"noise keys are |step| < 2**23 and 0 <= stage < 256, got {step} and {stage}")
+        place = ids.new_full((), (stage << 24) | (step & 0xFFFFFF))
         return philox4x32((block & _MASK, place, ids & _MASK, (ids >> 32) & _MASK), key)
 
     def _table(self, first: int, count: int, step: int, stage: int, device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,20 +55,26 @@ def sample(
         The samples, a state of ``space``.
 
     Raises:
-        ValueError: the grid belongs to another process.
+        ValueError: the grid belongs to another process, or ``start`` is not a state of ``space``.
         NonFiniteSample: the result is not finite.
     """
     if grid.sde != sde:
         raise ValueError("the grid was made for another process")
+    like = space.zeros()
+    if start is not None and start.shape != like.shape:
+        raise ValueError(f"start must be a state of shape {tuple(like.shape)}, got {tuple(start.shape)}")
     for guide in guides:
         denoise = guide(denoise)
     at = 0
 
     def watched(x: Tensor, t: Tensor) -> Prediction:
         prediction = denoise(x, t)
+        prediction = replace(prediction, x0=space.project(prediction.x0))
         if on_step is not None:
             on_step(at, prediction)
         return prediction
+
+    noise = noise.on(like.device)
 
     def draw(step: int, stage: int = 0) -> Tensor:
         return noise.normal(space, step, stage)

@@ -83,8 +83,8 @@ class DenseSpace:
     device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:
-        if len(self.shape) == 0:
-            raise ValueError("the shape of a dense space starts with the batch size")
+        if len(self.shape) == 0 or min(self.shape) < 1:
+            raise ValueError(f"a dense space needs a positive shape, batch first, got {tuple(self.shape)}")
         if self.scale is not None and not bool((self.scale > 0).all()):
             raise ValueError("the noise scale must be positive everywhere")
 
@@ -244,6 +244,8 @@ class FactorSpace(RaggedSpace):
         for name in ("factor", "inverse"):
             if tuple(getattr(self, name).shape) != (self.size, most, most):
                 raise ValueError(f"{name} must have shape {(self.size, most, most)}")
+        if tuple(self.log_det.shape) != (self.size,):
+            raise ValueError(f"log_det must have shape {(self.size,)}")
 
     def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
         sample, place = self.positions()

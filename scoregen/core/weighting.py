@@ -7,7 +7,7 @@ their product decides what is learned; how it is split decides the variance of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,12 +78,13 @@ class LogSNRTimes:
     def density(self, t: Tensor, sde: SDE) -> Tensor:
         """``g²(t)/σ²(t)`` over the range of log-SNR, shaped as ``t``."""
         high, low = _span(sde)
-        return _snr_rate(sde, t) / (high - low)
+        return _first(_snr_rate(sde, t)) / (high - low)
 
 
 def _span(sde: SDE) -> tuple[float, float]:
     """Log-SNR at ``t_min`` and at ``t_max``."""
-    high, low = log_snr(sde, torch.tensor([sde.t_min, sde.t_max], dtype=torch.float64)).tolist()
+    ends = torch.tensor([sde.t_min, sde.t_max], dtype=torch.float64)
+    high, low = _first(log_snr(sde, ends)).tolist()
     if not math.isfinite(high - low):
         raise ValueError(
             "log-SNR is infinite at an end of this process; set t_min and t_max inside its range"
@@ -91,8 +92,13 @@ def _span(sde: SDE) -> tuple[float, float]:
     return high, low
 
 
+def _first(values: Tensor) -> Tensor:
+    """Values ``(B,)``; of several fields, ``(B, F)``, those of the first, which leads the clock."""
+    return values if values.ndim == 1 else values[:, 0]
+
+
 def _snr_rate(sde: SDE, t: Tensor) -> Tensor:
-    """``−dℓ/dt = g²/σ² = 2(σ'/σ − α'/α)``, shaped as ``t``."""
+    """``−dℓ/dt = g²/σ² = 2(σ'/σ − α'/α)``, shaped as ``t``; ``(B, F)`` for F fields."""
     (alpha, sigma), (alpha_rate, sigma_rate) = sde.marginal(t), sde.rates(t)
     return 2 * (sigma_rate / sigma - alpha_rate / alpha)
 
@@ -118,13 +124,20 @@ Weight = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class EDMWeight:
-    """``1/c_out²``: levels contribute about equally at the start (Karras et al. 2022, app. B.6)."""
+    """``1/c_out²``: levels contribute about equally at the start (Karras et al. 2022, app. B.6).
 
-    sigma_data: float = 1.0
+    Args:
+        sigma_data: as the denoiser's; one value a field for a product.
+    """
+
+    sigma_data: float | Sequence[float] = 1.0
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The weight of each level, shaped as ``sigma``."""
-        return (sigma**2 + (alpha * self.sigma_data) ** 2) / (sigma * self.sigma_data) ** 2
+        spread = self.sigma_data
+        if not isinstance(spread, int | float):
+            spread = torch.tensor(spread, dtype=sigma.dtype, device=sigma.device)
+        return (sigma**2 + (alpha * spread) ** 2) / (sigma * spread) ** 2
 
 
 @dataclass(frozen=True)
@@ -184,8 +197,9 @@ class LikelihoodWeight:
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The weight of each level, shaped as ``sigma``."""
-        t = self.sde.time(2 * (alpha.log() - sigma.log()))
-        return 0.5 * (alpha / sigma) ** 2 * _snr_rate(self.sde, t) / self.times.density(t, self.sde)
+        t = self.sde.time(2 * (_first(alpha).log() - _first(sigma).log()))
+        density = self.times.density(t, self.sde).reshape(-1, *[1] * (alpha.ndim - 1))
+        return 0.5 * (alpha / sigma) ** 2 * _snr_rate(self.sde, t) / density
 
 
 class UncertaintyWeight(nn.Module):
@@ -217,9 +231,9 @@ class UncertaintyWeight(nn.Module):
         """``u`` at each level, ``(B,)``.
 
         Args:
-            alpha, sigma: schedules, ``(B,)``.
+            alpha, sigma: schedules, ``(B,)``; of several fields the first counts.
         """
-        level = ((sigma / alpha).log().clamp(-40.0, 40.0) / 4).to(self.linear.weight.dtype)
+        level = ((_first(sigma) / _first(alpha)).log().clamp(-40.0, 40.0) / 4).to(self.linear.weight.dtype)
         wave = torch.cos(level[:, None] * self.frequencies + self.phases) * math.sqrt(2.0)
         u: Tensor = self.linear(wave)[:, 0]
         return u

@@ -122,21 +122,32 @@ def test_independent_fields_are_sampled_as_they_would_be_alone(solver: Solver) -
 
     together = space.unpack(sample(denoise, sde, space, solver=solver, grid=grid, noise=keyed))
 
-    class Part:
-        """The noise of one field."""
-
-        def __init__(self, name: str):
-            self.name = name
+    class Part(Noise):
+        """The noise of one field of the packed state."""
 
         def normal(self, _: object, step: int, stage: int = 0) -> Tensor:
-            return space.unpack(keyed.normal(space, step, stage))[self.name]
+            return space.split(keyed.normal(space, step, stage))[self.seed].reshape(4, 3)
 
     for name, part in zip(FIELDS, sde.parts, strict=True):
         own = type(grid)(part, grid.times)
         result = sample(
-            alone[part].denoise, part, space.fields[name], solver=solver, grid=own, noise=Part(name)
+            alone[part].denoise,
+            part,
+            space.fields[name],
+            solver=solver,
+            grid=own,
+            noise=Part(list(FIELDS).index(name), keyed.ids),
         )
         torch.testing.assert_close(together[name], result, rtol=1e-10, atol=1e-12)
+
+
+def test_a_number_for_each_field_fills_its_part() -> None:
+    space = batch([1, 2])
+    filled = space.unpack(space.fill([1.0, 2.0, 3.0]))
+    assert [float(part.unique()) for part in filled.values()] == [1.0, 2.0, 3.0]
+    x = torch.randn_like(space.zeros())
+    assert torch.equal(torch.cat(space.split(x)), x)
+    assert torch.equal(space.split(x)[1].reshape(3, 4), space.unpack(x)["kind"])
 
 
 def test_impossible_products_are_refused() -> None:

@@ -88,8 +88,13 @@ def test_grids_that_cannot_exist_say_why() -> None:
         log_snr_grid(RectifiedFlow(), 5)
     with pytest.raises(ValueError, match="sigma_min < sigma_max"):
         karras_grid(EDM(), 5, sigma_max=1.0, sigma_min=1.0)
-    with pytest.raises(ValueError, match="keeps noise at t = 0"):
-        karras_grid(VE(), 5)
+    for make in (karras_grid, log_snr_grid, uniform_grid, polynomial_grid):
+        with pytest.raises(ValueError, match="VE keeps noise at t = 0"):
+            make(VE(), 5, to_zero=True)
+        assert float(make(VE(), 5).sigma[-1]) == pytest.approx(VE().sigma_min)
+        assert float(make(EDM(), 5, sigma_min=0.1).sigma[-1] if make is karras_grid else 0.0) == 0.0
+    with pytest.raises(ValueError, match="rho must be positive"):
+        karras_grid(EDM(), 5, rho=0.0)
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.5])

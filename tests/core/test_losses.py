@@ -13,9 +13,12 @@ from scoregen.core import (
     VP,
     Denoiser,
     EDMWeight,
+    LikelihoodWeight,
     LogNormalTimes,
+    LogSNRTimes,
     MinSNRWeight,
     Noise,
+    RaggedSpace,
     SNRWeight,
     UncertaintyWeight,
     UniformTimes,
@@ -263,3 +266,41 @@ def test_min_snr_is_capped() -> None:
     assert MinSNRWeight(5.0)(alpha, sigma).tolist() == pytest.approx([5.0, 4.0, 0.25])
     with pytest.raises(ValueError, match="gamma must be positive"):
         MinSNRWeight(0.0)
+
+
+def test_a_sample_without_freedom_has_no_loss() -> None:
+    """One centred atom cannot move: its loss is 0, not 0/0, and the batch mean stays a number."""
+    batch = RaggedSpace(torch.tensor([0, 1, 1, 1]), 2, center=True, dtype=torch.float64)
+    loss = exact_loss(EDM(), batch, noise(2), times=LogNormalTimes(), weight=EDMWeight(STD))
+    assert float(loss[0]) == 0.0
+    assert float(loss[1]) > 0.0
+
+
+@pytest.mark.parametrize("times", [UniformTimes(), LogSNRTimes()], ids=lambda t: type(t).__name__)
+def test_likelihood_weights_of_a_product_add_up(times) -> None:
+    """Each field's bound integrates over its own log-SNR; on one clock the sum is one loss."""
+    sde, size = ProductSDE({"a": EDM(0.05, 20.0), "b": EDM(0.1, 10.0)}), 60_000
+    batch = ProductSpace({"a": space(size, 1), "b": space(size, 1)})
+    data = STD * Noise(123, torch.arange(size)).normal(batch, 0)
+    loss = dsm(
+        Denoiser(Silent(), sde, (STD, STD)),
+        data,
+        batch,
+        times=times,
+        weight=LikelihoodWeight(sde, times),
+        noise=noise(size, 7),
+    )
+    exact = 0.0
+    for part in sde.parts:
+        high, low = log_snr(part, torch.tensor([sde.t_min, sde.t_max], dtype=torch.float64)).exp().tolist()
+        exact += 0.5 * math.log((1 + STD**2 * high) / (1 + STD**2 * low)) / 2
+    assert float(loss.mean()) == pytest.approx(exact, abs=5 * float(loss.std()) / math.sqrt(size))
+
+
+def test_a_product_takes_a_width_for_each_field() -> None:
+    alpha = torch.ones(2, 2, dtype=torch.float64)
+    sigma = torch.tensor([[0.1, 2.0], [1.0, 3.0]], dtype=torch.float64)
+    both = EDMWeight((0.5, 2.0))(alpha, sigma)
+    torch.testing.assert_close(both[:, 0], EDMWeight(0.5)(alpha[:, 0], sigma[:, 0]))
+    torch.testing.assert_close(both[:, 1], EDMWeight(2.0)(alpha[:, 1], sigma[:, 1]))
+    assert UncertaintyWeight(8).log_variance(alpha, sigma).shape == (2,)

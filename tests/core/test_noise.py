@@ -132,3 +132,17 @@ def test_shaped_noise_has_the_covariance_of_its_space() -> None:
 def test_the_number_of_ids_must_fit() -> None:
     with pytest.raises(ValueError, match="3 sample ids for 2 samples"):
         Noise(0, torch.arange(3)).white(dense(2, 4), 0)
+
+
+@pytest.mark.parametrize(("step", "stage"), [(2**23, 0), (-(2**23), 0), (0, 256), (0, -1)])
+def test_keys_out_of_range_are_refused_instead_of_wrapping(step: int, stage: int) -> None:
+    with pytest.raises(ValueError, match="noise keys are"):
+        Noise(0, torch.arange(2)).white(DenseSpace((2, 3)), step, stage)
+
+
+@pytest.mark.parametrize(
+    "ids", [torch.tensor([0.0, 1.0]), torch.zeros(2, 1, dtype=torch.int64), torch.tensor(3)]
+)
+def test_ids_are_a_row_of_integers(ids: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"sample ids are integers \(B,\)"):
+        Noise(0, ids)

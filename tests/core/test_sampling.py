@@ -9,6 +9,8 @@ from scoregen.core import (
     EDM,
     VP,
     Denoiser,
+    DenseSpace,
+    Grid,
     Noise,
     NonFiniteSample,
     Prediction,
@@ -16,7 +18,7 @@ from scoregen.core import (
     log_snr_grid,
     sample,
 )
-from scoregen.core.solvers import DDIM, SOLVERS, Heun, solver_by_name
+from scoregen.core.solvers import DDIM, SOLVERS, Heun, Solver, solver_by_name
 
 from .gaussian import example, noise, ratio_grid, space
 from .test_losses import Silent
@@ -25,14 +27,17 @@ from .test_space import factor_space
 ALL = pytest.mark.parametrize("solver", sorted(SOLVERS))
 
 
-def draw(solver: str, ids: torch.Tensor) -> torch.Tensor:
+def draw(
+    name: str, ids: torch.Tensor, solver: Solver | None = None, grid: Grid | None = None
+) -> torch.Tensor:
+    """Samples of a Gaussian, by a solver and on a grid made here or given."""
     problem = example("vp")
     return sample(
         problem.denoise,
         problem.sde,
         space(len(ids)),
-        solver=solver_by_name(solver),
-        grid=ratio_grid(problem.sde, 20, high=30.0, low=0.05, power=0),
+        solver=solver or solver_by_name(name),
+        grid=grid or ratio_grid(problem.sde, 20, high=30.0, low=0.05, power=0),
         noise=Noise(4, ids),
     )
 
@@ -77,8 +82,15 @@ def test_ragged_harmonic_batches_do_not_couple(solver: str) -> None:
 
 @ALL
 def test_threads_share_a_solver(solver: str) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda i: draw(solver, torch.arange(i, i + 5)), range(8)))
+    """One solver and one grid, whose plans the threads race to make: every run gives the same bits."""
+    shared = solver_by_name(solver)
+    grid = ratio_grid(example("vp").sde, 20, high=30.0, low=0.05, power=0)
+
+    def run(i: int) -> torch.Tensor:
+        return draw(solver, torch.arange(i, i + 5), shared, grid)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(run, range(8)))
     for i, result in enumerate(results):
         assert torch.equal(result, draw(solver, torch.arange(i, i + 5)))
 
@@ -196,3 +208,35 @@ def test_no_gradient_graph_is_kept() -> None:
         noise=noise(2),
     )
     assert not result.requires_grad
+
+
+@ALL
+def test_estimates_that_leak_into_padding_do_not_reach_the_sample(solver: str) -> None:
+    """Masked elements stay exactly zero whatever the denoiser says there."""
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    batch = DenseSpace((2, 3), mask=mask, dtype=torch.float64)
+    problem = example("vp")
+
+    def leaky(x: torch.Tensor, t: torch.Tensor) -> Prediction:
+        p = problem.denoise(x, t)
+        return Prediction(p.x0 + 1.0, p.x, p.alpha, p.sigma)
+
+    grid = ratio_grid(problem.sde, 6, high=30.0, low=0.05, power=0)
+    out = sample(leaky, problem.sde, batch, solver=solver_by_name(solver), grid=grid, noise=noise(2))
+    assert bool((out[~mask] == 0).all())
+    assert bool((out[mask] != 0).all())
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (4, 4), (3,)])
+def test_a_start_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    problem = example("vp")
+    with pytest.raises(ValueError, match=r"start must be a state of shape \(4, 3\)"):
+        sample(
+            problem.denoise,
+            problem.sde,
+            space(4),
+            solver=DDIM(),
+            grid=ratio_grid(problem.sde, 3),
+            noise=noise(4),
+            start=torch.zeros(shape, dtype=torch.float64),
+        )

@@ -170,7 +170,8 @@ def test_padding_stays_zero() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: DenseSpace(()), "batch size"),
+        (lambda: DenseSpace(()), "batch first"),
+        (lambda: DenseSpace((0, 2)), "batch first"),
         (lambda: DenseSpace((2, 3), scale=torch.tensor([1.0, 0.0, 1.0])), "positive"),
         (lambda: DenseSpace((2, 3), scale=torch.tensor([1.0, float("nan"), 1.0])), "positive"),
         (lambda: RaggedSpace(torch.tensor([0, 1, 0]), 2), "non-decreasing"),
@@ -179,6 +180,12 @@ def test_padding_stays_zero() -> None:
         (lambda: RaggedSpace(torch.tensor([0, 1, 2]), 2), "at least one element"),
         (lambda: RaggedSpace(torch.tensor([-1, 0]), 1), "sample index"),
         (lambda: FactorSpace(torch.tensor([0, 0]), 1), "factor must have shape"),
+        (
+            lambda: FactorSpace(
+                torch.tensor([0, 0]), 1, factor=torch.zeros(1, 2, 2), inverse=torch.zeros(1, 2, 2)
+            ),
+            "log_det must have shape",
+        ),
     ],
 )
 def test_impossible_spaces_are_refused(make, reason: str) -> None:

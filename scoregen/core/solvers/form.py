@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,34 +107,30 @@ def combine(
     Args:
         forms: the form of each field of the state (one for an ordinary process).
         points: states and estimates, newest first, at least as many as the form has weights.
-        grid: spreads weights that differ between fields.
+        grid: bound to the batch where there are several fields.
         noise: fresh noise, shaped as the state; needed when the form has noise.
 
     Returns:
         The combination, shaped as the state. Terms of weight zero are left out, so a step that lands on
         the estimate gives exactly that estimate.
     """
-    terms: list[tuple[Any, Tensor]] = []
-    for j, (x, x0) in enumerate(points):
-        terms.append((_weight([f.x[j] if j < len(f.x) else 0.0 for f in forms], grid), x))
-        terms.append((_weight([f.x0[j] if j < len(f.x0) else 0.0 for f in forms], grid), x0))
+    if len(forms) == 1:
+        return _sum(forms[0], points, noise)
+    # Several fields: each is a slice of the packed state with numbers of its own.
+    split = grid.product.split
+    cut = [list(zip(split(x), split(x0), strict=True)) for x, x0 in points]
+    fresh = [None] * len(forms) if noise is None else split(noise)
+    return torch.cat([_sum(form, [pair[f] for pair in cut], fresh[f]) for f, form in enumerate(forms)])
+
+
+def _sum(form: Form, points: Sequence[Point], noise: Tensor | None) -> Tensor:
+    """A form of plain numbers on tensors."""
+    states, estimates = zip(*points, strict=True)
+    weighed = [*zip(form.x, states, strict=False), *zip(form.x0, estimates, strict=False)]
     if noise is not None:
-        terms.append((_weight([f.noise for f in forms], grid), noise))
+        weighed.append((form.noise, noise))
     total: Tensor | None = None
-    for weight, term in terms:
-        if weight is None:
-            continue
-        if total is None:
-            total = weight * term
-        elif isinstance(weight, float):
-            total = torch.add(total, term, alpha=weight)
-        else:
-            total = torch.addcmul(total, weight, term)
-    return torch.zeros_like(points[0][0]) if total is None else total
-
-
-def _weight(values: list[float], grid: Grid) -> Any:
-    """A factor for the state, or None where every field's weight is zero."""
-    if not any(values):
-        return None
-    return values[0] if len(values) == 1 else grid.wide(torch.tensor(values, dtype=torch.float64))
+    for weight, term in weighed:
+        if weight:
+            total = weight * term if total is None else torch.add(total, term, alpha=weight)
+    return torch.zeros_like(states[0]) if total is None else total
