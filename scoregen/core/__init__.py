@@ -4,8 +4,8 @@ The core imports torch and numpy only and knows no modality.
 """
 
 from .calibration import calibrate
-from .ddpm import DDPM
-from .denoiser import Denoise, Denoiser, Prediction
+from .ddpm import DDPM, betas_of, from_ddpm, linear_betas, to_ddpm, zero_terminal_snr
+from .denoiser import Denoise, Denoiser, Prediction, estimate_from
 from .ema import EMA
 from .fields import ProductSDE, ProductSpace
 from .flow import decode, encode, sample_ode, transport
@@ -22,11 +22,12 @@ from .guidance import (
     Within,
 )
 from .likelihood import Likelihood, bits_per_dim, log_likelihood, log_prob
-from .losses import dsm, sliced
+from .losses import Noised, denoising_error, dsm, noised, sliced
 from .noise import Noise
 from .ode import IntegrationError, Solution, integrate, integrate_fixed
 from .sampling import Guide, NonFiniteSample, sample
-from .sde import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr
+from .sde import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr, sde_from_config, sde_to_config
+from .solvers import SOLVERS, Solver, solver_by_name
 from .space import DenseSpace, FactorSpace, RaggedSpace, Space
 from .uncertainty import Ensemble, draw_ensemble, summarise
 from .weighting import (
@@ -37,9 +38,11 @@ from .weighting import (
     MinSNRWeight,
     SNRWeight,
     Stratified,
+    TimeSampler,
     UncertaintyWeight,
     UniformTimes,
     UniformWeight,
+    Weight,
 )
 
 __all__ = [
@@ -48,6 +51,7 @@ __all__ = [
     "EDM",
     "EMA",
     "SDE",
+    "SOLVERS",
     "VE",
     "VP",
     "Autoguidance",
@@ -72,6 +76,7 @@ __all__ = [
     "MinSNRWeight",
     "MomentMatching",
     "Noise",
+    "Noised",
     "NonFiniteSample",
     "PiGDM",
     "Prediction",
@@ -81,31 +86,45 @@ __all__ = [
     "RectifiedFlow",
     "SNRWeight",
     "Solution",
+    "Solver",
     "Space",
     "Stratified",
     "SubVP",
+    "TimeSampler",
     "UncertaintyWeight",
     "UniformTimes",
     "UniformWeight",
+    "Weight",
     "Within",
+    "betas_of",
     "bits_per_dim",
     "calibrate",
     "decode",
+    "denoising_error",
     "draw_ensemble",
     "dsm",
     "encode",
+    "estimate_from",
+    "from_ddpm",
     "integrate",
     "integrate_fixed",
     "karras_grid",
+    "linear_betas",
     "log_likelihood",
     "log_prob",
     "log_snr",
     "log_snr_grid",
+    "noised",
     "polynomial_grid",
     "sample",
     "sample_ode",
+    "sde_from_config",
+    "sde_to_config",
     "sliced",
+    "solver_by_name",
     "summarise",
+    "to_ddpm",
     "transport",
     "uniform_grid",
+    "zero_terminal_snr",
 ]

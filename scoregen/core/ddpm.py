@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .denoiser import Denoise, Prediction, estimate_from, per_sample
 from .grid import Grid
-from .sde import SDE, Schedule, as_float64
+from .sde import SDE, SDES, Schedule, as_float64
 from .space import Space
 
 
@@ -102,6 +102,9 @@ class DDPM(Schedule):
         if not 1 <= steps <= most:
             raise ValueError(f"this chain has {most} steps; cannot take {steps}")
         return Grid(self, torch.linspace(most, 0, steps + 1, dtype=torch.float64).round())
+
+
+SDES["ddpm"] = DDPM  # so that a configuration can name it
 
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> tuple[float, ...]:

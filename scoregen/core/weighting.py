@@ -134,9 +134,11 @@ class EDMWeight:
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The weight of each level, shaped as ``sigma``."""
-        spread = self.sigma_data
-        if not isinstance(spread, int | float):
-            spread = torch.tensor(spread, dtype=sigma.dtype, device=sigma.device)
+        spread: float | Tensor
+        if isinstance(self.sigma_data, int | float):
+            spread = self.sigma_data
+        else:
+            spread = torch.tensor(self.sigma_data, dtype=sigma.dtype, device=sigma.device)
         return (sigma**2 + (alpha * spread) ** 2) / (sigma * spread) ** 2
 
 

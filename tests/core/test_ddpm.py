@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoregen.core import DDPM, EDM, SDE, VP, karras_grid, log_snr, sample
+from scoregen.core import (
+    DDPM,
+    EDM,
+    SDE,
+    VP,
+    karras_grid,
+    log_snr,
+    sample,
+    sde_from_config,
+    sde_to_config,
+)
 from scoregen.core.ddpm import betas_of, from_ddpm, linear_betas, to_ddpm, zero_terminal_snr
 from scoregen.core.solvers import DDIM, DPMpp2M, Heun, Solver, solver_by_name
 
@@ -117,3 +127,9 @@ def test_grids_of_the_chain() -> None:
 def test_impossible_chains_are_refused(betas: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="beta"):
         DDPM(betas)
+
+
+def test_a_chain_survives_a_round_trip_through_configuration() -> None:
+    chain = DDPM(linear_betas(5))
+    assert sde_from_config(sde_to_config(chain)) == chain
+    assert sde_from_config({"name": "ddpm", "betas": list(chain.betas)}) == chain
