@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Small networks: on a shared machine two threads are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test lint bench bench-setup clean
+.PHONY: setup demo test coverage lint bench bench-setup clean
 
 setup: $(READY)
 
@@ -25,6 +25,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Branch coverage of the core.
+coverage: setup
+	$(BIN)/python -m coverage run --branch --source=scoregen/core -m pytest tests/core
+	$(BIN)/python -m coverage report
 
 lint: setup
 	$(BIN)/ruff check .
