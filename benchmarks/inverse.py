@@ -179,7 +179,7 @@ def main() -> None:
     exact = data.given(torch.eye(WIDTH, dtype=F64)[known], truth[known], 0.0)
 
     def inpaint(iterations: int) -> Callable[[DenseSpace], list[Guide]]:
-        return lambda space: [Inpainting(space, known, truth.expand(args.size, WIDTH), iterations)]
+        return lambda space: [Inpainting(known, truth.expand(args.size, WIDTH), space, iterations)]
 
     mean, cov = exact.errors(exact.draw(args.size, random), ~known)
     rows_inpaint: list[list[Any]] = [["exact draws (floor)", "–", 0, 0, mean, cov, 0.0]]

@@ -40,8 +40,8 @@ class Reference:
 def reference_flow(
     denoise: Denoise,
     sde: SDE,
-    space: Space,
     x: Tensor,
+    space: Space,
     start: float,
     end: float,
     *,
@@ -59,8 +59,8 @@ def reference_flow(
         denoise: ``denoise(x, t) -> Prediction``; called with ``(B,)`` times. Must be differentiable for
             the divergence.
         sde: the process.
-        space: the batch; its states should be float64.
-        x: the states at ``start``.
+        x: the states at ``start``; should be float64.
+        space: the batch.
         start, end: times with σ > 0, in either order.
         method: ``"DOP853"`` or ``"RK45"``.
         rtol, atol: scipy's tolerances, per element.
@@ -134,6 +134,6 @@ class _Alone:
             slope = self.velocity(values[:-1] if self.divergence else values, t)
         if self.divergence:
             # Projected on both sides, so the trace is that of the projected space.
-            jacobian = torch.func.jacrev(lambda v: self.velocity(v, t))(values[:-1])
+            jacobian = torch.autograd.functional.jacobian(lambda v: self.velocity(v, t), values[:-1])  # type: ignore[no-untyped-call]
             slope = torch.cat([slope, jacobian.trace()[None]])
         return slope.double().cpu().numpy()

@@ -83,26 +83,38 @@ class Problem:
     start: Tensor | None = None
     fresh: Callable[[], Denoise] | None = None
     calls: int = field(default=0, init=False)
+    failure: ValueError | None = field(default=None, init=False, repr=False)
 
     def solve(self, solver: Solver[Any], grid: Grid) -> Tensor:
         """The solver's end points on ``grid``, a state of ``space``; counts the network calls.
 
         Raises:
             NonFiniteSample: the solver gave NaN or infinity.
+            ValueError: the solver refuses the grid, or the denoiser raised it; the latter is also kept in
+                ``failure``.
         """
         denoise = self.denoise if self.fresh is None else self.fresh()
 
         def counted(x: Tensor, t: Tensor) -> Prediction:
             self.calls += 1
-            return denoise(x, t)
+            try:
+                return denoise(x, t)
+            except ValueError as error:
+                self.failure = error
+                raise
 
         where = {"solver": solver, "grid": grid, "noise": self.noise, "start": self.start}
         return sample(counted, self.sde, self.space, **where)  # type: ignore[arg-type]
 
     def error(self, difference: Tensor) -> Tensor:
-        """Mean squared entry of a state over the directions that count, float64 ``(B,)``."""
-        dof = self.space.dof().to(difference.device)
-        return self.space.sum(self.space.project(difference).square()).to(torch.float64) / dof
+        """Mean squared entry of a state over the directions that count, float64 ``(B,)``; 0 without any."""
+        return self.product(difference, difference)
+
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Mean product of the entries of two states over the directions that count, float64 ``(B,)``."""
+        # A sample without degrees of freedom (a single centred atom) has nothing to get wrong.
+        dof = self.space.dof().to(a.device).clamp(min=1)
+        return self.space.sum(self.space.project(a) * self.space.project(b)).to(torch.float64) / dof
 
 
 def calibrate(
@@ -146,7 +158,8 @@ def calibrate(
         The best grid found; the given one when nothing better was found.
 
     Raises:
-        ValueError: no solver, no knots, nothing to keep, or a solver that is not finite on the given grid.
+        ValueError: no solver, no knots, nothing to keep, or no solver that is finite on the given grid (with
+            what the first one said); whatever ValueError the denoiser raises.
     """
     solvers = dict(solver) if isinstance(solver, Mapping) else {"": solver}
     if not solvers or not knots or min(*knots, keep) < 1:
@@ -161,7 +174,7 @@ def calibrate(
             search.descend([knots[0]], budget * i // (3 * len(searches)))
     ranked = sorted(searches, key=lambda name: searches[name].loss)[:keep]
     if not math.isfinite(searches[ranked[0]].loss):
-        raise ValueError("no solver gives finite samples on the given grid")
+        raise ValueError(f"no solver gives finite samples on the given grid: {searches[ranked[0]].refusal}")
     left = max(budget - problem.calls, 0)
     until = [problem.calls + left * (i + 1) // len(ranked) for i in range(len(ranked))]
     for name, end in zip(ranked, until, strict=True):
@@ -211,7 +224,12 @@ def refined(grid: Grid, steps: int) -> Grid:
 
 
 def log_ratio(sde: SDE, times: Tensor) -> Tensor:
-    """``log(σ/α)`` of the (first field of the) process, float64, shaped as ``times``; ±∞ at the ends."""
+    """``log(σ/α)`` of the (first field of the) process, ``(K,)`` float64; ±∞ without signal or noise.
+
+    Args:
+        sde: the process.
+        times: ``(K,)``.
+    """
     return -0.5 * log_snr(sde, times).reshape(len(times), -1)[:, 0]
 
 
@@ -296,7 +314,7 @@ class _Search:
     """One solver's search: the best θ so far, its loss and its end-point differences."""
 
     def __init__(self, problem: Problem, solver: Solver[Any], grid: Grid, reference: Tensor, power: float):
-        self.power = power
+        self.power, self.refusal = power, ""
         self.problem, self.solver, self.reference = problem, solver, reference
         self.family = _Family(grid, 1)
         self.theta = torch.zeros(self.family.size, dtype=torch.float64)
@@ -306,10 +324,14 @@ class _Search:
         self.grid, self.first = grid, self.rmse()
 
     def evaluate(self, theta: Tensor) -> tuple[float, Tensor]:
-        """Loss and end-point differences; an infinite loss where there is no grid or no finite sample."""
+        """Loss and end-point differences; an infinite loss where there is no grid, the solver refuses it, or
+        a sample is not finite. A ValueError of the denoiser is its own and goes through."""
         try:
             found = self.problem.solve(self.solver, self.family.grid(theta)) - self.reference
-        except (ValueError, NonFiniteSample):
+        except (ValueError, NonFiniteSample) as error:
+            if error is self.problem.failure:
+                raise
+            self.refusal = str(error)
             return math.inf, torch.zeros_like(self.reference)
         return float((self.problem.error(found) ** (self.power / 2)).mean()), found
 
@@ -363,9 +385,7 @@ class _Search:
         weight = weight * error.clamp(min=max(float(error.median()), 1e-300)) ** (self.power - 2)
 
         def product(a: Tensor, b: Tensor) -> Tensor:
-            space = self.problem.space
-            inner = space.sum(space.project(a) * space.project(b)).to(torch.float64)
-            return (weight * inner / space.dof().to(inner.device)).mean()
+            return (weight * self.problem.product(a, b)).mean()
 
         normal = torch.stack([torch.stack([product(a, b) for b in columns]) for a in columns]).cpu()
         slope = torch.stack([product(a, self.difference) for a in columns]).cpu()

@@ -85,20 +85,16 @@ class ProbabilityFlow:
             rate = rate / rate[:, :1]
         return Place(t, radius, alpha / radius, sigma / radius, rate)
 
-    def wide(self, value: Tensor, like: Tensor) -> Tensor:
-        """A value a sample (and field) as a factor for states shaped and typed as ``like``."""
-        return self.space.expand(value.to(like.dtype), like)
-
     def velocity(self, y: Tensor, angle: Tensor) -> tuple[Tensor, None]:
         """``dy/dφ`` of the unit state at angles ``(B,)``, shaped as ``y``."""
         at = self.place(angle)
-        x0 = self.denoise(self.wide(at.radius, y) * y, at.t).x0
+        x0 = self.denoise(self.space.expand(at.radius.to(y), y) * y, at.t).x0
         return self.slope(y, x0, at), None
 
     def slope(self, y: Tensor, x0: Tensor, at: Place) -> Tensor:
         """``dy/dφ`` from the denoised estimate."""
-        straight = self.wide(at.cos, y) * y - x0
-        return self.space.project(self.wide(at.rate / at.sin, y) * straight)
+        straight = self.space.expand(at.cos.to(y), y) * y - x0
+        return self.space.project(self.space.expand((at.rate / at.sin).to(y), y) * straight)
 
 
 def flow_between(
@@ -134,8 +130,8 @@ def flow_between(
 def transport(
     denoise: Denoise,
     sde: SDE,
-    space: Space,
     x: Tensor,
+    space: Space,
     start: Tensor | float,
     end: Tensor | float,
     *,
@@ -149,8 +145,8 @@ def transport(
         denoise: ``denoise(x, t) -> Prediction``; called with ``(B,)`` times. A function of its arguments
             alone: self-conditioning on earlier calls would make the velocity depend on rejected steps.
         sde: the process.
-        space: the batch.
         x: the states at ``start``.
+        space: the batch.
         start, end: times, scalar or ``(B,)``.
         rtol, atol, max_steps: see :func:`~scoregen.core.ode.integrate`; the tolerances are in units of
             the noise, relative to ``√(α² + σ²)``.
@@ -164,7 +160,7 @@ def transport(
     """
     flow = flow_between(denoise, sde, space, start, end)
     a, b = flow.at(flow.start), flow.at(flow.end)
-    y = space.project(x) / flow.wide(a.radius, x)
+    y = space.project(x) / space.expand(a.radius.to(x), x)
     done = integrate(
         flow.velocity,
         y,
@@ -175,14 +171,14 @@ def transport(
         atol=atol,
         max_steps=max_steps,
     )
-    return Solution(flow.wide(b.radius, x) * done.x, done.scalars, done.calls, done.rejected)
+    return Solution(space.expand(b.radius.to(x), x) * done.x, done.scalars, done.calls, done.rejected)
 
 
 def encode(
     denoise: Denoise,
     sde: SDE,
-    space: Space,
     x: Tensor,
+    space: Space,
     *,
     t: Tensor | float | None = None,
     to: Tensor | float | None = None,
@@ -196,14 +192,14 @@ def encode(
     :func:`transport`; :func:`decode` is the inverse.
     """
     start, end = sde.t_min if t is None else t, sde.t_max if to is None else to
-    return transport(denoise, sde, space, x, start, end, rtol=rtol, atol=atol, max_steps=max_steps)
+    return transport(denoise, sde, x, space, start, end, rtol=rtol, atol=atol, max_steps=max_steps)
 
 
 def decode(
     denoise: Denoise,
     sde: SDE,
-    space: Space,
     latent: Tensor,
+    space: Space,
     *,
     t: Tensor | float | None = None,
     to: Tensor | float | None = None,
@@ -216,27 +212,33 @@ def decode(
     Arguments, result and errors as in :func:`transport`.
     """
     start, end = sde.t_max if t is None else t, sde.t_min if to is None else to
-    return transport(denoise, sde, space, latent, start, end, rtol=rtol, atol=atol, max_steps=max_steps)
+    return transport(denoise, sde, latent, space, start, end, rtol=rtol, atol=atol, max_steps=max_steps)
 
 
+@torch.no_grad()
 def sample_ode(
     denoise: Denoise,
     sde: SDE,
     space: Space,
-    noise: Noise,
     *,
+    noise: Noise,
+    start: Tensor | None = None,
+    t: Tensor | float | None = None,
     guides: Sequence[Guide] = (),
     rtol: float = 1e-5,
     atol: float = 1e-5,
     max_steps: int = 1000,
 ) -> Solution:
-    """Adaptive sampling: decode the keyed noise ``σ(t_max)·n`` that ``sample`` starts from, to ``t_min``.
+    """Adaptive sampling: decode the keyed noise that ``sample`` starts from, to ``t_min``.
 
     Args:
         denoise: ``denoise(x, t) -> Prediction``; called with ``(B,)`` times.
         sde: the process.
         space: the batch.
         noise: keyed noise; step −1 is the starting state, as in :func:`~scoregen.core.sampling.sample`.
+        start: data to start from, a state of ``space``: noised to ``t``, ``α·start + σ·n``, instead of pure
+            noise ``σ·n``.
+        t: time to start at, scalar or ``(B,)``; ``t_max`` when omitted.
         guides: wrappers applied to ``denoise`` in order.
         rtol, atol, max_steps: as in :func:`transport`.
 
@@ -248,7 +250,10 @@ def sample_ode(
     """
     for guide in guides:
         denoise = guide(denoise)
+    flow = flow_between(denoise, sde, space, sde.t_max if t is None else t, sde.t_min)
     normal = noise.normal(space, -1)
-    sigma = sde.marginal(torch.full((space.size,), sde.t_max, dtype=torch.float64, device=normal.device))[1]
-    latent = space.expand(sigma.to(normal.dtype), normal) * normal
-    return decode(denoise, sde, space, latent, rtol=rtol, atol=atol, max_steps=max_steps)
+    alpha, sigma = (space.expand(value.to(normal), normal) for value in sde.marginal(flow.start))
+    latent = sigma * normal
+    if start is not None:
+        latent = latent + alpha * space.project(start)
+    return decode(denoise, sde, latent, space, t=flow.start, rtol=rtol, atol=atol, max_steps=max_steps)

@@ -115,6 +115,12 @@ def log_likelihood(
 ) -> Likelihood:
     r"""Log-density at ``x`` of the process at ``t_min`` (or where the grid ends), through its ODE.
 
+    A guided denoiser gives the density of what the guided flow samples. All guides of
+    :mod:`scoregen.core.guidance` are differentiable in the state, whole correction included; those that
+    differentiate the network themselves (energies, inpainting, inverse problems) then take second derivatives
+    of it, which PyTorch refuses with an error where an operation has none. In a guide of one's own the
+    correction must not be cut off (``detach``, ``no_grad``): its divergence would be missing, unseen.
+
     Args:
         denoise: ``denoise(x, t) -> Prediction``; a function of its arguments alone (no self-conditioning on
             earlier calls) whose ``x0`` is differentiable in x. Times are ``(B,)``.
@@ -165,7 +171,7 @@ def log_likelihood(
         pairs = Hutchinson(space, keys, probes, gaussian=probe == "gaussian")
     diverging = Diverging(flow, pairs)
     first, last = flow.at(flow.start), flow.at(flow.end)
-    y = space.project(x) / flow.wide(first.radius, x)
+    y = space.project(x) / space.expand(first.radius.to(x), x)
     begin = torch.zeros(space.size, pairs.scalars, dtype=torch.float64, device=x.device)
     if grid is None:
         angles = flow.angle(flow.start), flow.angle(flow.end)
@@ -175,7 +181,7 @@ def log_likelihood(
     else:
         times = [flow.angle(torch.full_like(flow.start, float(t))) for t in grid.times.flip(0)]
         done = integrate_fixed(diverging, y, times, space, scalars=begin)
-    latent = flow.wide(last.radius, x) * done.x
+    latent = space.expand(last.radius.to(x), x) * done.x
     if prior is None:
         width = last.radius * (last.sin**2 + (last.cos * sigma_data) ** 2).sqrt()
         top = gaussian_log_density(space, latent, width)
@@ -231,6 +237,9 @@ def degrees(space: Space, value: Tensor) -> Tensor:
     Args:
         space: the batch.
         value: ``(B,)``, or ``(B, F)`` for a product of F fields.
+
+    Raises:
+        ValueError: one value a field for a space without fields.
     """
     if value.ndim == 1:
         return space.dof() * value
@@ -328,14 +337,14 @@ class Diverging:
         """
         flow, space = self.flow, self.flow.space
         at = flow.place(angle)
-        radius = flow.wide(at.radius, y)
+        radius = space.expand(at.radius.to(y), y)
         with torch.enable_grad():
             x = (radius * y).requires_grad_()
             x0 = flow.denoise(x, at.t).x0
         if not x0.requires_grad:
             raise ValueError("the denoised estimate carries no gradient in x; the likelihood needs one")
         weight = at.rate / at.sin
-        factor, terms = flow.wide(weight, y), []
+        factor, terms = space.expand(weight.to(y), y), []
         for k in range(self.pairs.count):
             left, right = self.pairs.pair(k, y)
             keep = k + 1 < self.pairs.count

@@ -24,6 +24,19 @@ class NonFiniteSample(FloatingPointError):
     """A solver produced NaN or infinity; the message names the step, its time and the samples."""
 
 
+def _projected(denoise: Denoise, space: Space) -> Denoise:
+    """The denoiser with its estimates on the directions that count.
+
+    Before the guides, which keep to those directions: projecting after them would round what inpainting fixes.
+    """
+
+    def projected(x: Tensor, t: Tensor) -> Prediction:
+        prediction = denoise(x, t)
+        return replace(prediction, x0=space.project(prediction.x0))
+
+    return projected
+
+
 @torch.no_grad()
 def sample(
     denoise: Denoise,
@@ -63,13 +76,13 @@ def sample(
     like = space.zeros()
     if start is not None and start.shape != like.shape:
         raise ValueError(f"start must be a state of shape {tuple(like.shape)}, got {tuple(start.shape)}")
+    denoise = _projected(denoise, space)
     for guide in guides:
         denoise = guide(denoise)
     at = 0
 
     def watched(x: Tensor, t: Tensor) -> Prediction:
         prediction = denoise(x, t)
-        prediction = replace(prediction, x0=space.project(prediction.x0))
         if on_step is not None:
             on_step(at, prediction)
         return prediction

@@ -181,7 +181,9 @@ def test_sample_ode_reaches_the_exact_end(name: str) -> None:
     latent = problem.sde.marginal(high)[1] * noise(16).normal(batch, -1)
     exact = problem.flow(latent, high, low)
     for tolerance, limit in ((1e-4, 60), (1e-9, 260)):
-        done = sample_ode(problem.denoise, problem.sde, batch, noise(16), rtol=tolerance, atol=tolerance)
+        done = sample_ode(
+            problem.denoise, problem.sde, batch, noise=noise(16), rtol=tolerance, atol=tolerance
+        )
         assert float((done.x - exact).abs().max()) < 100 * tolerance
         assert int(done.calls.max()) < limit
 
@@ -192,19 +194,19 @@ def test_round_trip(name: str) -> None:
     problem, batch = example(name), space(8)
     x = problem.mean + problem.std * noise(8).normal(batch, 0)
     tight = {"rtol": 1e-9, "atol": 1e-9}
-    up = encode(problem.denoise, problem.sde, batch, x, **tight)
+    up = encode(problem.denoise, problem.sde, x, batch, **tight)
     exact = problem.flow(x, times(problem.sde.t_min)[0], times(problem.sde.t_max)[0])
     torch.testing.assert_close(up.x, exact, rtol=1e-7, atol=1e-8 * problem.sde.t_max + 1e-7)
-    down = decode(problem.denoise, problem.sde, batch, up.x, **tight)
+    down = decode(problem.denoise, problem.sde, up.x, batch, **tight)
     assert float((down.x - x).abs().max()) < 1e-6
-    again = encode(problem.denoise, problem.sde, batch, down.x, **tight)
+    again = encode(problem.denoise, problem.sde, down.x, batch, **tight)
     assert float((again.x - up.x).abs().max()) < 1e-6 * float(up.x.abs().max())
 
 
 def test_times_may_differ_between_samples() -> None:
     problem, batch = example("vp"), space(3)
     x, start, end = noise(3).normal(batch, 0), times(0.2, 0.5, 0.9), times(0.8, 0.1, 0.9)
-    done = transport(problem.denoise, problem.sde, batch, x, start, end, rtol=1e-9, atol=1e-9)
+    done = transport(problem.denoise, problem.sde, x, batch, start, end, rtol=1e-9, atol=1e-9)
     for i in range(3):
         exact = problem.flow(x[i], start[i], end[i])
         torch.testing.assert_close(done.x[i], exact, rtol=0, atol=1e-7)
@@ -218,7 +220,7 @@ def test_batches_of_one_seven_and_sixtyfour_shuffled(kind: str) -> None:
 
     def draw(ids: Tensor) -> tuple[Tensor, Tensor]:
         batch: Space = space(len(ids), 3) if kind == "dense" else graph_space(len(ids))
-        done = sample_ode(problem.denoise, sde, batch, Noise(4, ids), rtol=1e-3, atol=1e-3)
+        done = sample_ode(problem.denoise, sde, batch, noise=Noise(4, ids), rtol=1e-3, atol=1e-3)
         return done.x.reshape(len(ids), -1), done.calls
 
     ids = torch.randperm(64, generator=torch.Generator().manual_seed(3))
@@ -262,9 +264,9 @@ def test_product_states() -> None:
     low, high = (torch.full((2,), t, dtype=torch.float64) for t in (sde.t_min, sde.t_max))
     latent = batch.expand(sde.marginal(high)[1], batch.zeros()) * noise(2).normal(batch, -1)
     exact = latent * batch.expand((variance(low) / variance(high)).sqrt(), latent)
-    done = sample_ode(denoise, sde, batch, noise(2), rtol=1e-9, atol=1e-9)
+    done = sample_ode(denoise, sde, batch, noise=noise(2), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(done.x, exact, atol=1e-7, rtol=0)
-    back = encode(denoise, sde, batch, done.x, rtol=1e-9, atol=1e-9)
+    back = encode(denoise, sde, done.x, batch, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(back.x, latent, atol=2e-6, rtol=0)
 
 
@@ -272,8 +274,8 @@ def test_the_flow_stays_in_the_projected_space() -> None:
     sde, batch = VP(), graph_space(2)
     problem = on_graph(sde, 2)
     x = noise(2).normal(batch, 0)
-    shifted = encode(problem.denoise, sde, batch, x + 3.0)
-    torch.testing.assert_close(shifted.x, encode(problem.denoise, sde, batch, x).x, atol=1e-9, rtol=0)
+    shifted = encode(problem.denoise, sde, x + 3.0, batch)
+    torch.testing.assert_close(shifted.x, encode(problem.denoise, sde, x, batch).x, atol=1e-9, rtol=0)
     torch.testing.assert_close(batch.project(shifted.x), shifted.x, atol=1e-12, rtol=0)
 
 
@@ -281,7 +283,7 @@ def test_float32_states_keep_their_type() -> None:
     sde = EDM()
     batch = DenseSpace((4, 3))
     done = sample_ode(
-        lambda x, t: Prediction(x / (1 + t.float()[:, None] ** 2), x, x, x), sde, batch, noise(4)
+        lambda x, t: Prediction(x / (1 + t.float()[:, None] ** 2), x, x, x), sde, batch, noise=noise(4)
     )
     assert done.x.dtype == torch.float32
     exact = noise(4).normal(batch, -1) * 80 * math.sqrt((1 + sde.t_min**2) / (1 + 80**2))
@@ -292,7 +294,7 @@ def test_noiseless_ends_are_refused() -> None:
     problem, batch = example("edm"), space(2)
     x = batch.zeros()
     with pytest.raises(ValueError, match=r"singular where sigma = 0; stop at sde.t_min = 0\.002"):
-        decode(problem.denoise, problem.sde, batch, x, to=0.0)
+        decode(problem.denoise, problem.sde, x, batch, to=0.0)
     for bad in (81.0, -1.0, math.nan):
         with pytest.raises(ValueError, match="must lie in"):
             flow_between(problem.denoise, problem.sde, batch, 1.0, bad)
@@ -304,7 +306,7 @@ def test_guides_apply() -> None:
     def halved(denoise: object) -> object:
         return lambda x, t: Prediction(0.0 * x, x, x, x)
 
-    done = sample_ode(problem.denoise, problem.sde, batch, noise(4), guides=[halved])
+    done = sample_ode(problem.denoise, problem.sde, batch, noise=noise(4), guides=[halved])
     high, low = (problem.sde.marginal(times(t))[1] for t in (1.0, problem.sde.t_min))
     torch.testing.assert_close(done.x, noise(4).normal(batch, -1) * high * low / high, atol=1e-3, rtol=0)
 

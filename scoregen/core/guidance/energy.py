@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..denoiser import Denoise, Prediction
 from ..space import Space
-from .local import Local, Weight, check_weight, covariance, prior_variance, spread, tweedie_gain
+from .local import Local, Weight, check_weight, covariance, prior_variance, spread, tweedie_gain, wanted
 
 GRADIENTS = ("reconstruction", "stopped", "state")
 
@@ -36,7 +36,9 @@ class EnergyGuidance:
       carries no signal and this and the first are switched off.
 
     Each sample's energy must depend on that sample alone. Works on every space; the shift lies in the
-    projected subspace because Σ does.
+    projected subspace because Σ does. The guided denoiser is differentiable in the state, for likelihoods and
+    for guides around this one; that takes second derivatives of the energy, and for ``"reconstruction"`` of
+    the network.
 
     Args:
         energy: ``energy(x0) -> (B,)``, or ``energy(x, t) -> (B,)`` for ``"state"``; differentiable, in the
@@ -83,9 +85,10 @@ class EnergyGuidance:
         return through if self.gradient == "reconstruction" else beside
 
     def _force(self, at: Tensor, *time: Tensor) -> Tensor:
-        """``∇E`` at a state, each sample for itself."""
+        """``∇E`` at a state, each sample for itself; differentiable where the state is."""
+        graph = wanted(at)
         with torch.enable_grad():
-            leaf = at.detach().requires_grad_()
+            leaf = at if graph else at.detach().requires_grad_()
             energies = self.energy(leaf, *time)
             if tuple(energies.shape) != (self.space.size,):
                 raise ValueError(
@@ -94,5 +97,5 @@ class EnergyGuidance:
                 )
             if not energies.requires_grad:
                 raise ValueError("the energy carries no gradient; it must be differentiable in its argument")
-            (force,) = torch.autograd.grad(energies.sum(), leaf)
+            (force,) = torch.autograd.grad(energies.sum(), leaf, create_graph=graph)
         return force

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..denoiser import Denoise, Prediction
 from ..space import DenseSpace, Space
-from .local import Local, Weight, check_weight, covariance, prior_variance, spread
+from .local import Local, Weight, check_weight, covariance, prior_variance, spread, wanted
 
 FLOOR = 0.01
 """Smallest curvature that :func:`conjugate_gradients` trusts, as a share of the prior's."""
@@ -40,7 +40,8 @@ def conjugate_gradients(
     rounding level. The Jacobian of a trained network is no exact covariance: it is not quite symmetric, and
     not positive where its error outgrows it. Two safeguards, both idle for a true covariance of fair
     condition, keep the solution bounded there: a sample stops where the curvature ``pᵀKp`` falls below
-    ``FLOOR`` of the prior's, and of all iterates the one with the smallest residual is returned.
+    ``FLOOR`` of the prior's, and of all iterates the one with the smallest residual is returned. What is
+    returned is a differentiable function of ``b`` and of whatever K is made of.
 
     Args:
         matrix: ``v -> K v``, symmetric and positive semi-definite on each sample.
@@ -61,7 +62,8 @@ def conjugate_gradients(
     for _ in range(iterations):
         product = matrix(p)
         curvature = space.sum(p * product)
-        enough = 0.0 if prior is None else FLOOR * space.sum(p * prior(p))
+        with torch.no_grad():  # A threshold only, nothing to differentiate.
+            enough = 0.0 if prior is None else FLOOR * space.sum(p * prior(p))
         going = going & (curvature > enough) & (curvature > 0) & (rr > floor)
         step = space.expand(torch.where(going, rr / torch.where(going, curvature, 1.0), 0.0), b)
         u, r = u + step * p, r - step * product
@@ -157,12 +159,14 @@ class Measurement(ABC):
         return measured
 
     def _adjoint(self, x0: Tensor) -> Callable[[Tensor], Tensor]:
+        graph = wanted(x0)
         with torch.enable_grad():
-            leaf = x0.detach().requires_grad_()
+            leaf = x0 if graph else x0.detach().requires_grad_()
             measured = self.operator(leaf)
 
         def pull(v: Tensor) -> Tensor:
-            return torch.autograd.grad(measured, leaf, v, retain_graph=True)[0]
+            create = graph and torch.is_grad_enabled()
+            return torch.autograd.grad(measured, leaf, v, retain_graph=True, create_graph=create)[0]
 
         return pull
 

@@ -13,6 +13,10 @@ more, with ``∇² log p_t = −Σ^{−1}/σ² + (α²/σ⁴) Σ^{−1} Cov[x_0|
 the second form because a covariance is symmetric. It needs one vector–Jacobian product a vector. For a
 product of fields α and σ differ between fields; Σ is block-diagonal over fields, commutes with them, and
 both lines hold element by element.
+
+Whoever differentiates a guided denoiser (a likelihood, or another guide around it) needs the derivative of
+the shift too. So where the state carries a graph, everything here is built with one, and the shift is as
+differentiable as the estimate; a plain sampling run pays nothing for that.
 """
 
 from __future__ import annotations
@@ -65,12 +69,18 @@ def covariance(space: Space, v: Tensor) -> Tensor:
 
     Args:
         space: the batch.
-        v: shaped as a state.
+        v: shaped as a state; the result is differentiable in it.
     """
+    graph = wanted(v)
     with torch.enable_grad():
         white = space.zeros().to(v).requires_grad_()
-        (transposed,) = torch.autograd.grad(space.color(white), white, v)
+        (transposed,) = torch.autograd.grad(space.color(white), white, v, create_graph=graph)
     return space.color(transposed)
+
+
+def wanted(x: Tensor) -> bool:
+    """Whether somebody means to differentiate what is made of ``x``."""
+    return torch.is_grad_enabled() and x.requires_grad
 
 
 def tweedie_gain(prediction: Prediction) -> Tensor:
@@ -96,7 +106,7 @@ class Local:
         prediction: what the denoiser said.
         x: the state it was asked at, which its estimate is connected to.
         space: the batch.
-        outer: an outer guide differentiates through this one.
+        outer: somebody differentiates through this guide: a likelihood, or another guide around it.
     """
 
     prediction: Prediction
@@ -108,11 +118,17 @@ class Local:
     def at(cls, denoise: Denoise, x: Tensor, t: Tensor, space: Space) -> Local:
         """Call the denoiser with gradients on.
 
+        Args:
+            denoise: ``denoise(x, t) -> Prediction``.
+            x: a state of ``space``; where it carries a graph, so does all that follows.
+            t: time, scalar or ``(B,)``.
+            space: the batch.
+
         Raises:
             ValueError: the estimate carries no gradient (the denoiser switched it off).
         """
-        # Under an outer guide the state already carries a graph, which must not be cut here.
-        outer = torch.is_grad_enabled() and x.requires_grad
+        # The state's own graph must not be cut.
+        outer = wanted(x)
         with torch.enable_grad():
             leaf = x if outer else x.detach().requires_grad_()
             prediction = denoise(leaf, t)
@@ -125,8 +141,8 @@ class Local:
 
     @property
     def x0(self) -> Tensor:
-        """The estimate, without its graph."""
-        return self.prediction.x0.detach()
+        """The estimate; without its graph unless somebody differentiates through this guide."""
+        return self.prediction.x0 if self.outer else self.prediction.x0.detach()
 
     def covariance(self, v: Tensor) -> Tensor:
         """``Cov[x_0 | x] v = (σ²/α) Σ (∂D/∂x)ᵀ v``: one vector–Jacobian product.
@@ -134,16 +150,15 @@ class Local:
         Args:
             v: shaped as a state.
         """
-        (pulled,) = torch.autograd.grad(self.prediction.x0, self.x, v, retain_graph=True)
+        graph = self.outer and torch.is_grad_enabled()
+        (pulled,) = torch.autograd.grad(self.prediction.x0, self.x, v, retain_graph=True, create_graph=graph)
         return tweedie_gain(self.prediction) * covariance(self.space, pulled)
 
     def moved(self, shift: Tensor) -> Prediction:
-        """The prediction with its estimate moved; under an outer guide the shift counts as a constant.
+        """The prediction with its estimate moved.
 
         Args:
             shift: shaped as a state.
         """
         p = self.prediction
-        if self.outer:
-            return Prediction(p.x0 + shift, p.x, p.alpha, p.sigma)
-        return Prediction(p.x0.detach() + shift, p.x.detach(), p.alpha, p.sigma)
+        return Prediction(self.x0 + shift, p.x if self.outer else p.x.detach(), p.alpha, p.sigma)

@@ -101,7 +101,7 @@ class Autoguidance:
 def _extrapolated(strong: Prediction, weak: Prediction, weight: Weight, t: Tensor, space: Space) -> Tensor:
     # Written from the strong side, so that w = 1 gives its estimate to the last bit.
     factor = spread(weight, t, space, strong.x0) - 1.0
-    mixed: Tensor = strong.x0 + factor * (strong.x0 - weak.x0)
+    mixed: Tensor = strong.x0 + factor * (strong.x0 - space.project(weak.x0))
     return mixed
 
 

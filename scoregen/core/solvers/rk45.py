@@ -49,8 +49,8 @@ class RK45:
         x = transport(
             denoise,
             grid.sde,
-            grid.space,
             carry.x,
+            grid.space,
             t,
             stop,
             rtol=self.rtol,

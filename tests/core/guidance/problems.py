@@ -8,6 +8,7 @@ noise of the space's own covariance Σ. With per-element schedules ``a = α`` an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from scoregen.core import EDM, SDE, VP, Prediction, ProductSDE, ProductSpace, RaggedSpace, Space
 
-from ..test_space import SPACES, factor_space, matrix, owners
+from ..test_space import SPACES, factor_space, matrix, owners, random_state
 
 F64 = torch.float64
 
@@ -53,6 +54,31 @@ class Correlated:
         """``Cov[x_0|x]`` over the flattened state."""
         gain, a, _ = self.gain(t)
         return self.cov - gain * a @ self.cov
+
+    def noised(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and covariance of the state at a time."""
+        a, s = (value.flatten() for value in self.schedules(t))
+        return a * self.mean, a[:, None] * self.cov * a + s[:, None] * self.noise_cov * s
+
+    def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
+        """Log-density of each sample at times ``(B,)``, on the projected space."""
+        mean, cov = self.noised(t)
+        owner, nats = owners(self.space), []
+        for b, dof in enumerate(self.space.dof().long().tolist()):
+            mine = owner == b
+            values, vectors = torch.linalg.eigh(cov[mine][:, mine])
+            values, vectors = values[len(values) - dof :], vectors[:, len(values) - dof :]
+            white = vectors.T @ (x.flatten() - mean)[mine] / values.sqrt()
+            nats.append(-0.5 * (white.square() + (2 * math.pi * values).log()).sum())
+        return torch.stack(nats)
+
+    def draw(self, t: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """A state at times ``(B,)`` and its log-densities."""
+        mean, cov = self.noised(t)
+        values, vectors = torch.linalg.eigh(cov)
+        white = random_state(self.space, seed).flatten()
+        x = (mean + vectors @ (values.clamp(min=0).sqrt() * white)).reshape(self.space.zeros().shape)
+        return x, self.log_prob(x, t)
 
     def tilted(self, slope: Tensor) -> Correlated:
         """The Gaussian times ``e^{−slope·x_0}``: its mean moves by −C slope."""

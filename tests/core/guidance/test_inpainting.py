@@ -56,7 +56,7 @@ def test_moment_matching_is_the_exact_conditional_estimate(name: str) -> None:
     operator = torch.eye(mask.numel(), dtype=F64)[mask.flatten()]
     exact = problem.given(operator, values[mask])
     with torch.no_grad():
-        got = Inpainting(space, mask, values, 16)(problem.denoise)(x, t).x0
+        got = Inpainting(mask, values, space, 16)(problem.denoise)(x, t).x0
     assert torch.equal(got[mask], values[mask])
     torch.testing.assert_close(got, exact.denoise(x, t).x0, atol=1e-7, rtol=1e-6)
 
@@ -76,7 +76,7 @@ def test_the_fixed_part_is_kept_bit_for_bit(name: str, solver: str, iterations: 
         solver=SOLVERS[solver],
         grid=karras_grid(sde, 8) if name != "product" else uniform_grid(sde, 8),
         noise=Noise(0, torch.arange(space.size)),
-        guides=[Inpainting(space, mask, torch.where(mask, values, torch.nan), iterations)],
+        guides=[Inpainting(mask, torch.where(mask, values, torch.nan), space, iterations)],
     )
     assert torch.equal(result[mask], values[mask])
     torch.testing.assert_close(space.project(result), result, atol=1e-9, rtol=0)
@@ -108,7 +108,7 @@ def statistics(sde, solver, steps: int, iterations: int, size: int = 12000) -> t
         solver=solver,
         grid=karras_grid(sde, steps),
         noise=Noise(3, torch.arange(size)),
-        guides=[Inpainting(space, KNOWN, GIVEN.expand(size, 4), iterations)],
+        guides=[Inpainting(KNOWN, GIVEN.expand(size, 4), space, iterations)],
     )
     assert torch.equal(result[:, KNOWN], GIVEN[KNOWN].expand(size, 2))
     mean, cov = exact.mean[~KNOWN], exact.cov[~KNOWN][:, ~KNOWN]
@@ -122,7 +122,7 @@ def statistics(sde, solver, steps: int, iterations: int, size: int = 12000) -> t
 @pytest.mark.parametrize("sde", [EDM(), VP()], ids=["edm", "vp"])
 @pytest.mark.parametrize("solver", ["heun", "dpmpp-2m"])
 def test_mean_and_covariance_within_five_percent(sde, solver: str) -> None:
-    mean, cov = statistics(sde, SOLVERS[solver], 40, 2)
+    mean, cov = statistics(sde, SOLVERS[solver], 40, iterations=2)
     assert mean < 0.05
     assert cov < 0.05
 
@@ -146,7 +146,7 @@ def test_every_solver_walks_the_path_of_the_conditional_model(solver: str) -> No
             guides=guides,
         )
 
-    got = draw(problem.denoise, [Inpainting(space, mask, values)])
+    got = draw(problem.denoise, [Inpainting(mask, values, space, iterations=5)])
     torch.testing.assert_close(got, draw(exact.denoise, []), atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(got[mask], values[mask], atol=1e-12, rtol=0)
 
@@ -176,7 +176,7 @@ def test_a_ragged_batch_equals_its_samples_alone(iterations: int) -> None:
     sde, space = ALL["ragged"]
     problem = correlated(sde, space)
     mask, values = known_part(problem)
-    whole = run(problem, [Inpainting(space, mask, values, iterations)], torch.arange(3))
+    whole = run(problem, [Inpainting(mask, values, space, iterations)], torch.arange(3))
     for b in range(3):
         own = space.index == b
         single = RaggedSpace(torch.zeros(int(own.sum()), dtype=torch.int64), 1, dtype=F64)
@@ -184,7 +184,7 @@ def test_a_ragged_batch_equals_its_samples_alone(iterations: int) -> None:
         part = Correlated(
             sde, single, problem.mean[wide], problem.cov[wide][:, wide], problem.noise_cov[wide][:, wide]
         )
-        alone = run(part, [Inpainting(single, mask[own], values[own], iterations)], torch.tensor([b]))
+        alone = run(part, [Inpainting(mask[own], values[own], single, iterations)], torch.tensor([b]))
         torch.testing.assert_close(alone, whole[own], atol=1e-9, rtol=1e-9)
 
 
@@ -212,7 +212,7 @@ def test_one_field_fixed_and_another_sampled() -> None:
             guides=guides,
         )
 
-    got = draw(problem.denoise, [Inpainting(space, mask, values, 12)])
+    got = draw(problem.denoise, [Inpainting(mask, values, space, 12)])
     torch.testing.assert_close(got, draw(exact.denoise, []), atol=1e-6, rtol=1e-6)
     assert torch.equal(space.unpack(got)["type"], types)
 
@@ -226,7 +226,7 @@ def test_mixing_in_an_interval_energy_and_inpainting_together() -> None:
     x = space.project(random_state(space, 1))
     mixing = ClassifierFree(free.denoise, space, 1.7)
     energy = EnergyGuidance(lambda x0: space.sum(slope * x0), space, torch.tensor([0.5, 1.0, 1.5]))
-    inpaint = Inpainting(space, mask, values, 16)
+    inpaint = Inpainting(mask, values, space, 16)
     guides = [Within(mixing, sde, space, 0.5, 5.0), energy, inpaint]
 
     def composed(w: float, t: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ def test_finite_from_no_signal_to_no_noise(iterations: int) -> None:
         solver=Resampled(Heun(), times=2, jump=5),
         grid=uniform_grid(sde, 12),
         noise=Noise(0, torch.arange(3)),
-        guides=[Inpainting(space, torch.tensor([True, False, False, True]), torch.ones(3, 4), iterations)],
+        guides=[Inpainting(torch.tensor([True, False, False, True]), torch.ones(3, 4), space, iterations)],
     )
     assert bool(torch.isfinite(result).all())
     assert torch.equal(result[:, [0, 3]], torch.ones(3, 2))
@@ -294,7 +294,7 @@ def test_a_network_in_single_precision() -> None:
         solver=DPMpp2M(),
         grid=karras_grid(sde, 15),
         noise=Noise(0, torch.arange(5)),
-        guides=[Inpainting(space, mask, torch.full((5, 4), 0.3))],
+        guides=[Inpainting(mask, torch.full((5, 4), 0.3), space)],
     )
     assert torch.equal(result[:, :2], torch.full((5, 2), 0.3))
     assert float(result.abs().max()) < 10
@@ -307,23 +307,46 @@ def test_everything_known_and_nothing_known() -> None:
     problem = correlated(sde, space)
     _, values = known_part(problem)
     every = torch.ones(1, 1, dtype=torch.bool)
-    assert torch.equal(run(problem, [Inpainting(space, every, values)], torch.arange(2)), values)
-    nothing = run(problem, [Inpainting(space, ~every, values)], torch.arange(2))
+    assert torch.equal(run(problem, [Inpainting(every, values, space)], torch.arange(2)), values)
+    nothing = run(problem, [Inpainting(~every, values, space)], torch.arange(2))
     torch.testing.assert_close(nothing, run(problem, [], torch.arange(2)), atol=1e-12, rtol=0)
+
+
+def test_padding_stays_zero_whatever_is_known() -> None:
+    """A mask of channels lies over the padding too, and values there may be anything."""
+    pad = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    space = DenseSpace((3, 4), mask=pad, dtype=F64)
+    problem = correlated(EDM(), space)
+    mask = torch.tensor([False, True, False, True])
+    values = torch.full((3, 4), 0.7, dtype=F64).masked_fill(~pad, torch.nan)
+    for iterations in (0, 2):
+        got = run(problem, [Inpainting(mask, values, space, iterations)], torch.arange(3))
+        assert torch.equal(got[mask & pad], values[mask & pad])
+        assert torch.equal(got[~pad], torch.zeros(3, dtype=F64))
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+def test_a_lone_centred_atom_stays_at_the_origin(iterations: int) -> None:
+    space = RaggedSpace(torch.tensor([0, 1, 1, 1]), 2, features=2, center=True, dtype=F64)
+    problem = correlated(EDM(), space)
+    mask, values = torch.tensor([[True], [True], [False], [False]]), random_state(space, 4)
+    got = run(problem, [Inpainting(mask, values, space, iterations)], torch.arange(2))
+    assert torch.equal(got[0], torch.zeros(2, dtype=F64))
+    assert torch.equal(got[1], values[1])
 
 
 def test_refusals() -> None:
     space = DenseSpace((3, 4), dtype=F64)
     mask, values = torch.ones(3, 4, dtype=torch.bool), torch.zeros(3, 4)
     with pytest.raises(ValueError, match=r"the mask must be bool, got torch\.float32"):
-        Inpainting(space, mask.float(), values)
+        Inpainting(mask.float(), values, space)
     with pytest.raises(ValueError, match=r"mask of shape \(5,\) does not fit a state of shape \(3, 4\)"):
-        Inpainting(space, torch.ones(5, dtype=torch.bool), values)
+        Inpainting(torch.ones(5, dtype=torch.bool), values, space)
     with pytest.raises(ValueError, match=r"values must be a state of shape \(3, 4\), got \(4,\)"):
-        Inpainting(space, mask, values[0])
+        Inpainting(mask, values[0], space)
     with pytest.raises(ValueError, match="a known value is not finite"):
-        Inpainting(space, mask, values + torch.inf)
+        Inpainting(mask, values + torch.inf, space)
     with pytest.raises(ValueError, match="sigma_data must be positive, got -1"):
-        Inpainting(space, mask, values, sigma_data=-1)
+        Inpainting(mask, values, space, sigma_data=-1)
     with pytest.raises(ValueError, match="iterations must be at least 0, got -1"):
-        Inpainting(space, mask, values, -1)
+        Inpainting(mask, values, space, -1)

@@ -4,8 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoregen.core import EDM, VP, DenseSpace, Noise, Prediction, RaggedSpace, karras_grid, sample
+from scoregen.core import (
+    EDM,
+    VP,
+    DenseSpace,
+    Noise,
+    Prediction,
+    RaggedSpace,
+    karras_grid,
+    log_snr_grid,
+    sample,
+)
 from scoregen.core.guidance import DPS, MomentMatching, PiGDM, conjugate_gradients
+from scoregen.core.likelihood import log_prob
 from scoregen.core.solvers import DPMpp2M, Heun
 
 from ..test_space import matrix, random_state
@@ -113,13 +124,78 @@ def statistics(method: str, sde, size: int = 3000, **options) -> tuple[float, fl
 def test_samples_of_moment_matching_follow_the_posterior(sde) -> None:
     mean, cov = statistics("moment", sde, iterations=2)
     assert mean < 0.05
-    assert cov < 0.08
+    assert cov < 0.05
 
 
 def test_the_other_methods_are_as_biased_as_known() -> None:
-    """ΠGDM misses the correlations of the data, DPS the spread; both come near in the mean."""
-    assert statistics("pigdm", VP())[0] < 0.25
-    assert statistics("dps", VP())[0] < 0.35
+    """ΠGDM misses the correlations of the data, DPS the spread; both come near in the mean.
+
+    The exact method gets within 0.05 in both on the same keys, so these errors are no sampling noise.
+    """
+    mean, cov = statistics("pigdm", VP())
+    assert 0.05 < mean < 0.1
+    assert 0.08 < cov < 0.16
+    mean, cov = statistics("dps", VP())
+    assert 0.15 < mean < 0.35
+    assert 0.1 < cov < 0.25
+
+
+GUIDED = {
+    "moment": (MomentMatching, {"iterations": 4}),
+    "moment, too few iterations": (MomentMatching, {"iterations": 1}),
+    "pigdm": (PiGDM, {}),
+    "dps": (DPS, {}),
+    "dps, literal": (DPS, {"normalise": False, "strength": 0.1}),
+}
+
+
+@SPACES
+@pytest.mark.parametrize("method", sorted(GUIDED))
+def test_guided_estimates_are_differentiable(name: str, method: str) -> None:
+    """The Jacobian that likelihoods and outer guides see is that of the estimate they get."""
+    sde, space = ALL[name]
+    problem, x, t = correlated(sde, space), space.project(random_state(space, 1)), time(sde)
+    operator = pairs(space)
+    y = operator(space.project(random_state(space, 3)))
+    kind, options = GUIDED[method]
+    guided = kind(operator, y, space, 0.3, **options)(curved(problem))
+    direction, weights = random_state(space, 4), random_state(space, 5)
+    leaf = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((guided(leaf, t).x0 * weights).sum(), leaf)
+    with torch.no_grad():
+        ahead, behind = (guided(x + h * direction, t).x0 for h in (1e-5, -1e-5))
+        numeric = ((ahead - behind) * weights).sum() / 2e-5
+    torch.testing.assert_close((slope * direction).sum(), numeric, atol=1e-5, rtol=1e-5)
+
+
+def curved(problem: Correlated):
+    """A denoiser whose Jacobian differs from state to state."""
+
+    def denoise(x: Tensor, t: Tensor) -> Prediction:
+        p = problem.denoise(x, t)
+        x0 = p.x0 + 0.1 * problem.space.project(torch.sin(p.x0))
+        return Prediction(x0, p.x, p.alpha, p.sigma)
+
+    return denoise
+
+
+@pytest.mark.parametrize("name", ["dense", "factor", "product"])
+def test_the_likelihood_given_measurements_is_that_of_the_posterior(name: str) -> None:
+    """Moment matching is exact on a Gaussian, so its density must be the conditional Gaussian's."""
+    sde, space = ALL[name]
+    problem, operator = correlated(sde, space), pairs(space)
+    y = operator(space.project(random_state(space, 3)))
+    exact = problem.given(matrix(space, operator), y.flatten(), 0.04)
+    t = torch.full((space.size,), sde.t_min, dtype=F64)
+    x, truth = exact.draw(t, 6)
+
+    def top(latent: Tensor) -> Tensor:
+        return exact.log_prob(latent, torch.full_like(t, sde.t_max))
+
+    guide = MomentMatching(operator, y, space, 0.2, iterations=3)
+    grid = None if name == "dense" else log_snr_grid(sde, 48, to_zero=False)
+    found = log_prob(guide(problem.denoise), sde, x, space, exact=True, prior=top, grid=grid)
+    torch.testing.assert_close(found, truth, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
