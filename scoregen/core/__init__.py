@@ -3,7 +3,7 @@
 The core imports torch and numpy only and knows no modality.
 """
 
-from .calibration import calibrate
+from .calibration import Calibration, calibrate, end_point_error, grid_from_config, grid_to_config
 from .ddpm import DDPM, betas_of, from_ddpm, linear_betas, to_ddpm, zero_terminal_snr
 from .denoiser import Denoise, Denoiser, Prediction, estimate_from
 from .ema import EMA
@@ -21,7 +21,7 @@ from .guidance import (
     PiGDM,
     Within,
 )
-from .likelihood import Likelihood, bits_per_dim, log_likelihood, log_prob
+from .likelihood import Likelihood, bits_per_dim, gaussian_log_density, log_likelihood, log_prob
 from .losses import Noised, denoising_error, dsm, noised, sliced
 from .noise import Noise
 from .ode import IntegrationError, Solution, integrate, integrate_fixed
@@ -29,7 +29,7 @@ from .sampling import Guide, NonFiniteSample, sample
 from .sde import EDM, SDE, VE, VP, Cosine, RectifiedFlow, SubVP, log_snr, sde_from_config, sde_to_config
 from .solvers import SOLVERS, Solver, solver_by_name
 from .space import DenseSpace, FactorSpace, RaggedSpace, Space
-from .uncertainty import Ensemble, draw_ensemble, summarise
+from .uncertainty import Ensemble, draw_ensemble, member_noise, summarise
 from .weighting import (
     EDMWeight,
     LikelihoodWeight,
@@ -55,6 +55,7 @@ __all__ = [
     "VE",
     "VP",
     "Autoguidance",
+    "Calibration",
     "ClassifierFree",
     "Compose",
     "Cosine",
@@ -104,8 +105,12 @@ __all__ = [
     "draw_ensemble",
     "dsm",
     "encode",
+    "end_point_error",
     "estimate_from",
     "from_ddpm",
+    "gaussian_log_density",
+    "grid_from_config",
+    "grid_to_config",
     "integrate",
     "integrate_fixed",
     "karras_grid",
@@ -114,6 +119,7 @@ __all__ = [
     "log_prob",
     "log_snr",
     "log_snr_grid",
+    "member_noise",
     "noised",
     "polynomial_grid",
     "sample",

@@ -13,7 +13,9 @@ from scoregen.core import (
     VE,
     VP,
     Grid,
+    Noise,
     Prediction,
+    RaggedSpace,
     RectifiedFlow,
     karras_grid,
     uniform_grid,
@@ -162,7 +164,9 @@ def test_a_solver_that_explodes_is_refused_or_left() -> None:
         return Prediction(x / 0, x, *data.sde.marginal(t))
 
     options = {"grid": karras_grid(data.sde, 4), "noise": noise(4), "reference": torch.zeros(4, 3)}
-    with pytest.raises(ValueError, match="no solver gives finite"):
+    with pytest.raises(
+        ValueError, match=r"no solver gives finite .* grid: DDIM over 4 steps gave non-finite"
+    ):
         calibrate(broken, data.sde, space(4), solver=DDIM(), **options)
     # Euler–Maruyama refuses a start without signal: the other one is taken.
     flow = example("rectified_flow")
@@ -176,6 +180,40 @@ def test_a_solver_that_explodes_is_refused_or_left() -> None:
         budget=60,
     )
     assert found.solver == "ddim"
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_a_sample_without_freedom_has_no_error(power: float) -> None:
+    """A lone centred atom in the batch: the others are calibrated as if it were not there."""
+    data = example("edm")
+
+    def search(index: list[int]):
+        batch = RaggedSpace(torch.tensor(index), max(index) + 1, 3, center=True, dtype=torch.float64)
+
+        def denoise(x: Tensor, t: Tensor) -> Prediction:
+            p = data.denoise(x, t)
+            return Prediction(batch.project(p.x0), x, p.alpha, p.sigma)
+
+        keys = Noise(0, torch.arange(batch.size))
+        grid = karras_grid(data.sde, 4)
+        return calibrate(
+            denoise, data.sde, batch, solver=DDIM(), grid=grid, noise=keys, budget=120, power=power
+        )
+
+    found, alone = search([0, 0, 0, 1]), search([0, 0, 0])
+    assert 0 < found.after < found.before
+    assert found.before == pytest.approx(alone.before / 2**0.5, rel=1e-6)
+
+
+def test_what_the_denoiser_refuses_is_its_own_error() -> None:
+    data = example("edm")
+
+    def refusing(x: Tensor, t: Tensor) -> Prediction:
+        raise ValueError("17 atoms are too many")
+
+    options = {"grid": karras_grid(data.sde, 4), "noise": noise(4), "reference": torch.zeros(4, 3)}
+    with pytest.raises(ValueError, match="17 atoms are too many"):
+        calibrate(refusing, data.sde, space(4), solver=DDIM(), **options)
 
 
 def test_wrong_arguments() -> None:

@@ -300,6 +300,20 @@ def test_noiseless_ends_are_refused() -> None:
             flow_between(problem.denoise, problem.sde, batch, 1.0, bad)
 
 
+@NAMES
+def test_sample_ode_from_data(name: str) -> None:
+    """Partial noising: the exact end point of data noised to a time between."""
+    problem, batch = example(name), space(8)
+    sde = problem.sde
+    t = 0.3 * sde.t_max + 0.7 * sde.t_min
+    data = problem.mean + problem.std * noise(8).normal(batch, 0)
+    alpha, sigma = sde.marginal(times(t)[0])
+    exact = problem.flow(alpha * data + sigma * noise(8).normal(batch, -1), times(t)[0], times(sde.t_min)[0])
+    tight = {"rtol": 1e-8, "atol": 1e-8}
+    done = sample_ode(problem.denoise, sde, batch, noise=noise(8), start=data, t=t, **tight)
+    torch.testing.assert_close(done.x, exact, atol=1e-5, rtol=0)
+
+
 def test_guides_apply() -> None:
     problem, batch = example("vp"), space(4)
 

@@ -31,8 +31,12 @@ class Inpainting:
     * ``iterations ≥ 1`` (default): moment matching (Rozet et al. 2024) with the mask M as operator,
       ``D(x|y) = D + Cov[x_0|x] Mᵀ (M Cov[x_0|x] Mᵀ)^{−1} (y − M D)`` with the Tweedie covariance
       ``(σ²/α) Σ (∂D/∂x)ᵀ``, inverted by conjugate gradients on each sample, one backward pass of the network
-      an iteration (and one more). Exact for Gaussian data, with any solver and no repeats. With a trained
-      network prefer a stochastic solver: it forgives the errors of the Jacobian, which an ODE keeps.
+      an iteration (and one more). Exact for Gaussian data, with any solver and no repeats, given as many
+      iterations as the known part has distinct eigenvalues. With a trained network take a stochastic solver,
+      which forgives the errors of the Jacobian that an ODE keeps, and *few* iterations: each inverts more of
+      those errors too. On a small trained network one iteration had errors of mean and covariance of .12
+      and .07 where five had .19 and .21. The default of two is exact for two known numbers a sample; raise it
+      where the Jacobian can be trusted.
 
     In a centred space the values must be given in the centred frame; the unknown part then takes up the rest,
     so that the estimate stays centred. When sampling starts from data (``sample(start=...)``) that data
@@ -42,7 +46,7 @@ class Inpainting:
         mask: bool, broadcastable to a state; True marks the known elements. Padding stays 0, marked or not.
         values: their values, shaped as a state; ignored (and free to be NaN) elsewhere.
         space: the batch.
-        iterations: conjugate-gradient iterations; 0 for plain replacement.
+        iterations: conjugate-gradient iterations, see above; 0 for plain replacement.
         sigma_data: σ_d, standard deviation of the data in units of the shaped noise; it guards the inversion
             (:func:`~scoregen.core.guidance.conjugate_gradients`) and shapes nothing.
 

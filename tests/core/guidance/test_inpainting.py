@@ -19,9 +19,11 @@ from scoregen.core import (
     uniform_grid,
 )
 from scoregen.core.guidance import ClassifierFree, EnergyGuidance, Inpainting, Within
+from scoregen.core.likelihood import log_prob
 from scoregen.core.solvers import DDIM, DPMpp2M, EulerMaruyama, Heun, solver_by_name
 from scoregen.core.solvers import SOLVERS as REGISTERED
 from scoregen.core.solvers.resample import Resampled
+from scoregen.reference import reference_flow
 
 from ..test_space import random_state
 from .problems import ALL, F64, Correlated, correlated, time
@@ -125,6 +127,31 @@ def test_mean_and_covariance_within_five_percent(sde, solver: str) -> None:
     mean, cov = statistics(sde, SOLVERS[solver], 40, iterations=2)
     assert mean < 0.05
     assert cov < 0.05
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+def test_the_likelihood_of_the_inpainted_model(iterations: int) -> None:
+    """The conditional Gaussian's for moment matching; the known part is as wide as the noise left."""
+    sde, space = VP(), DenseSpace((2, 3), dtype=F64)
+    problem = correlated(sde, space)
+    mask, values = torch.tensor([[False, True, True]]).expand(2, 3), random_state(space, 3)
+    exact = problem.given(torch.eye(6, dtype=F64)[mask.flatten()], values[mask])
+    t = torch.full((2,), sde.t_min, dtype=F64)
+    x, truth = exact.draw(t, 6)
+
+    def top(latent: Tensor) -> Tensor:
+        return exact.log_prob(latent, torch.full_like(t, sde.t_max))
+
+    guided = Inpainting(mask, values, space, iterations)(problem.denoise)
+    found = log_prob(guided, sde, x, space, exact=True, prior=top)
+    if iterations:
+        torch.testing.assert_close(found, truth, atol=5e-3, rtol=0)
+    else:
+        # Replacement is another model; its density is still that of its own flow.
+        loose = {"method": "RK45", "rtol": 1e-5, "atol": 1e-5}
+        flow = reference_flow(guided, sde, x, space, sde.t_min, sde.t_max, divergence=True, **loose)
+        torch.testing.assert_close(found, flow.divergence + top(flow.x), atol=5e-3, rtol=0)
+        assert float((found - truth).abs().max()) > 0.1
 
 
 @pytest.mark.parametrize("solver", sorted(REGISTERED))
