@@ -21,26 +21,10 @@ import torch
 from torch import Tensor
 
 from .space import Space
+from .tableau import Tableau
 
 Velocity = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """``velocity(x, t)``: a state and times ``(B,)`` to ``dx/dt`` and rates ``(B, S)`` of S scalars a sample."""
-
-
-@dataclass(frozen=True)
-class Tableau:
-    """An explicit Runge–Kutta rule (Butcher 1964).
-
-    Args:
-        c: times of the stages, as fractions of the step; the first is 0.
-        a: weights of the earlier slopes in each later stage.
-        b: weights of the slopes in the result.
-        error: weights of the slopes in the error estimate; empty for a rule without one.
-    """
-
-    c: tuple[float, ...]
-    a: tuple[tuple[float, ...], ...]
-    b: tuple[float, ...]
-    error: tuple[float, ...] = ()
 
 
 DOPRI5 = Tableau(

@@ -29,7 +29,8 @@ from ..fields import ProductSpace
 from ..grid import Grid, Levels
 from ..space import Space
 from .base import Draw
-from .linear import NOISE, Form, LinearMultistep, Past, combine, epsilon
+from .form import NOISE, Form, combine, epsilon
+from .linear import LinearMultistep, Past
 
 
 class OneStep(LinearMultistep):
@@ -41,7 +42,7 @@ class OneStep(LinearMultistep):
     """
 
     variance: str
-    std: float | None
+    sigma_data: float | None
 
     def step(self, carry: Past, i: int, grid: Grid, denoise: Denoise, draw: Draw) -> Past:
         """Advance from ``grid.times[i]`` to ``grid.times[i + 1]``.
@@ -54,14 +55,15 @@ class OneStep(LinearMultistep):
         point = (carry.x, denoise(carry.x, grid.times[i]).x0)
         plan = grid.plan((self, i), lambda: [self._analytic(at, i) for at in grid.levels])
         means, eps, bases, gains = map(list, zip(*plan, strict=True))
-        if not any(bases):
+        if not any(at.sigma[i + 1] for at in grid.levels):
             return Past(combine(means, [point], grid))
-        if self.std is not None or not any(gains):
+        if self.sigma_data is not None or not any(gains):
             forms = [mean + math.sqrt(max(b, 0.0)) * NOISE for mean, b in zip(means, bases, strict=True)]
             return Past(combine(forms, [point], grid, draw(i)))
-        lost = 1 - mean_square(combine(eps, [point], grid), grid)
+        space = bound(grid)
+        lost = 1 - mean_square(combine(eps, [point], grid), space)
         spread = (per_field(bases, lost) + per_field(gains, lost) * lost).clamp(min=0).sqrt()
-        return Past(combine(means, [point], grid) + wide(spread, carry.x, grid) * draw(i))
+        return Past(combine(means, [point], grid) + space.expand(spread, carry.x) * draw(i))
 
     def _analytic(self, at: Levels, i: int) -> tuple[Form, Form, float, float]:
         """The step without noise, ε̂, and ``(b, g)`` of ``c² = b + g (1 − ‖ε̂‖²/d)``."""
@@ -74,44 +76,40 @@ class OneStep(LinearMultistep):
         q = form.x[0] * at.sigma[i]
         base = at.sigma[i + 1] ** 2 - q**2
         gain = (at.alpha[i + 1] * at.ratio[i] - q) ** 2
-        if self.std is None:
+        if self.sigma_data is None:
             return mean, eps, base, gain
-        return mean, eps, base + gain * (1 - eps_square(at, i, self.std)), 0.0
+        return mean, eps, base + gain * (1 - eps_square(at, i, self.sigma_data)), 0.0
 
 
-def eps_square(at: Levels, i: int, std: float) -> float:
-    """``E‖ε̂‖²/d`` at grid point ``i`` for Gaussian data of width ``std``, ``σ²/(α²s² + σ²)``."""
-    return at.sigma[i] ** 2 / ((at.alpha[i] * std) ** 2 + at.sigma[i] ** 2)
+def eps_square(at: Levels, i: int, sigma_data: float) -> float:
+    """``E‖ε̂‖²/d`` at grid point ``i`` for Gaussian data of width ``sigma_data``, ``σ²/(α²s² + σ²)``."""
+    return at.sigma[i] ** 2 / ((at.alpha[i] * sigma_data) ** 2 + at.sigma[i] ** 2)
 
 
-def mean_square(x: Tensor, grid: Grid) -> Tensor:
-    """Whitened mean square of each sample over its degrees of freedom, ``(B,)``, or ``(B, F)`` by field.
-
-    Args:
-        x: a state of the batch the grid is bound to.
-        grid: a grid bound to its batch.
+def bound(grid: Grid) -> Space:
+    """The batch that a grid is bound to.
 
     Raises:
         ValueError: the grid is not bound.
     """
     if grid.space is None:
         raise ValueError("a variance from the samples needs a grid bound to its batch: grid.on(space)")
-    if isinstance(grid.space, ProductSpace):
-        parts = grid.space.unpack(x)
-        return torch.stack([_mean_square(parts[n], space) for n, space in grid.space.fields.items()], 1)
-    return _mean_square(x, grid.space)
+    return grid.space
 
 
-def _mean_square(x: Tensor, space: Space) -> Tensor:
+def mean_square(x: Tensor, space: Space) -> Tensor:
+    """Whitened mean square of each sample over its degrees of freedom, ``(B,)``, or ``(B, F)`` by field.
+
+    Args:
+        x: a state of the batch.
+        space: the batch.
+    """
+    if isinstance(space, ProductSpace):
+        parts = space.unpack(x)
+        return torch.stack([mean_square(parts[name], part) for name, part in space.fields.items()], 1)
     return space.sum(space.whiten(x) ** 2) / space.dof().to(x).clamp(min=1)
 
 
-def per_field(values: list[float], like: Tensor) -> Tensor:
-    """One value a field against ``(B,)`` or ``(B, F)``: a scalar, or ``(F,)``."""
-    return torch.tensor(values if like.ndim > 1 else values[0], dtype=like.dtype, device=like.device)
-
-
-def wide(value: Tensor, like: Tensor, grid: Grid) -> Tensor:
-    """Values ``(B,)`` or ``(B, F)`` spread over the elements of the state ``like``."""
-    assert grid.space is not None  # mean_square has asked
-    return grid.space.expand(value, like)
+def per_field(values: list[float], like: Tensor) -> float | Tensor:
+    """One value a field against ``(B,)`` or ``(B, F)``: a number, or ``(F,)``."""
+    return torch.tensor(values, dtype=like.dtype, device=like.device) if like.ndim > 1 else values[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..grid import Levels
 from .analytic import OneStep
 from .ddim import ancestral_noise
-from .linear import NOISE, Form, epsilon, estimate
+from .form import NOISE, Form, epsilon, estimate
 
 VARIANCES = ("small", "large", "analytic")
 
@@ -34,15 +34,15 @@ class Ancestral(OneStep):
 
     Args:
         variance: ``"small"``, ``"large"`` or ``"analytic"``.
-        std: for ``analytic``, the width of Gaussian data in units of the shaped noise; estimated from each
-            sample when omitted.
+        sigma_data: for ``analytic``, the width of Gaussian data in units of the shaped noise; estimated from
+            each sample when omitted.
 
     Raises:
         ValueError: an unknown variance.
     """
 
     variance: str = "analytic"
-    std: float | None = None
+    sigma_data: float | None = None
 
     def __post_init__(self) -> None:
         if self.variance not in VARIANCES:

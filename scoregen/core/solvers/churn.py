@@ -11,7 +11,7 @@ from torch import Tensor
 from ..denoiser import Denoise
 from ..grid import Grid, Levels
 from .base import Draw, State
-from .linear import NOISE, Form, combine, epsilon, estimate, state
+from .form import NOISE, Form, combine, epsilon, estimate, state
 
 
 @dataclass(frozen=True)
@@ -39,31 +39,33 @@ class HeunChurn:
     ``dy/dr = (y − x̂_0)/r`` from r̂ to the next level. The noise is exact and only the ODE errs, so the weak
     order is 2. Two network calls a step; a last step to σ = 0 takes the Euler value alone, as in the paper.
 
-    Three things differ from the paper. ``noise`` is 1: the 1.003–1.007 of their table 5 make up for what
-    their networks lose, and widen the samples of an exact score. ``churn`` is 5 instead of their 30 to 80,
-    which are meant for 128 to 256 steps: over 64 steps 40 means γ = 0.41, and Heun's rule over so long a step
-    widens a Gaussian by 4 %. And the noise is never raised above the process's ``t_max``, where no network
-    was trained. Where α = 0 there is nothing to raise, and the step is plain Euler.
+    Three things differ from the paper. ``noise_scale`` is 1: the 1.003–1.007 of their table 5 make up for
+    what their networks lose, and widen the samples of an exact score. ``churn`` is 5 instead of their 30 to
+    80, which are meant for 128 to 256 steps: over 64 steps 40 means γ = 0.41, and Heun's rule over so long
+    a step widens a Gaussian by 4 %. And the noise is never raised above the process's ``t_max``, where no
+    network was trained. Where α = 0 there is nothing to raise, and the step is plain Euler.
 
     With several fields γ holds for the first, and the others follow its clock.
 
     Args:
         churn: S_churn, the total amount of noise added, ≥ 0; 0 gives Heun's rule.
         low, high: S_tmin and S_tmax, in units of σ/α.
-        noise: S_noise, the standard deviation of the fresh noise.
+        noise_scale: S_noise, the standard deviation of the fresh noise.
 
     Raises:
-        ValueError: a negative ``churn`` or ``noise``, or ``low > high``.
+        ValueError: a negative ``churn`` or ``noise_scale``, or ``low > high``.
     """
 
     churn: float = 5.0
     low: float = 0.05
     high: float = 50.0
-    noise: float = 1.0
+    noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.churn >= 0 and self.noise >= 0):
-            raise ValueError(f"churn and noise must not be negative, got {self.churn} and {self.noise}")
+        if not (self.churn >= 0 and self.noise_scale >= 0):
+            raise ValueError(
+                f"churn and noise_scale must not be negative, got {self.churn} and {self.noise_scale}"
+            )
         if not self.low <= self.high:
             raise ValueError(f"low must not exceed high, got {self.low} and {self.high}")
 
@@ -107,7 +109,7 @@ class HeunChurn:
         if up.t[0] == at.t[i] or at.alpha[i] == 0:
             return state()
         added = math.sqrt(max(up.ratio[0] ** 2 - at.ratio[i] ** 2, 0.0))
-        return up.alpha[0] / at.alpha[i] * state() + up.alpha[0] * self.noise * added * NOISE
+        return up.alpha[0] / at.alpha[i] * state() + up.alpha[0] * self.noise_scale * added * NOISE
 
 
 def _regular(at: Levels) -> bool:

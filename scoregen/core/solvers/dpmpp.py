@@ -13,7 +13,7 @@ from ..grid import Grid, Levels
 from .base import Draw, State
 from .ddim import euler
 from .form import Form, combine, estimate, state, weighted
-from .linear import LinearMultistep, check_start, with_signal
+from .linear import LinearMultistep, check_start, steady, with_signal
 from .polynomial import exponential_moments, quadrature
 
 
@@ -104,7 +104,8 @@ class DPMpp3M(LinearMultistep):
     authors' multistep code, and others after it, carry half of the second-derivative term, their
     ``φ_3 D_2``, and measure order 2 from any start.) One network call a step; order 3 with ``start="rk"``, 2
     with the published start. A step to σ = 0, where the step in λ is infinite, lands on the estimate and is
-    of first order; the first point of a run from α = 0 has no λ and is left out.
+    of first order; the first point of a run from α = 0 has no λ and is left out. It is :class:`.eab.EAB` of
+    order 3 on ``x0`` under the name by which it is known.
 
     Args:
         start: ``"euler"`` as published, or ``"rk"``; see :class:`.linear.LinearMultistep`.
@@ -125,10 +126,7 @@ class DPMpp3M(LinearMultistep):
 
     def form(self, at: Levels, i: int, past: int) -> Form:
         """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
-        if at.alpha[i] == 0 or at.sigma[i + 1] == 0:
-            return euler(at, i)
-        nodes = [(i - j, j) for j in with_signal(at, i, past)]
-        return exponential_step(at, i, exponential_average(at, i, nodes))
+        return steady(exponential_multistep, at, i, past)
 
 
 def exponential_step(at: Levels, i: int, average: Form, j: int = 0) -> Form:
@@ -143,6 +141,22 @@ def exponential_step(at: Levels, i: int, average: Form, j: int = 0) -> Form:
     shrink = at.sigma[i + 1] / at.sigma[i]
     # α_s e^{−h} = α_t σ_s/σ_t.
     return shrink * state(j) + (at.alpha[i + 1] - at.alpha[i] * shrink) * average
+
+
+def exponential_multistep(at: Levels, i: int, past: int) -> Form:
+    """The step that is exact for the polynomial in λ through the last ``past + 1`` estimates.
+
+    Euler's where λ is infinite at an end of the step; an older point without λ is left out.
+
+    Args:
+        at: one field's schedule at the grid times.
+        i: the step goes from grid point ``i`` to ``i + 1``.
+        past: how many points before the present one are used.
+    """
+    if at.alpha[i] == 0 or at.sigma[i + 1] == 0:
+        return euler(at, i)
+    nodes = [(i - j, j) for j in with_signal(at, i, past)]
+    return exponential_step(at, i, exponential_average(at, i, nodes))
 
 
 def exponential_average(at: Levels, i: int, nodes: Sequence[tuple[int, int]]) -> Form:

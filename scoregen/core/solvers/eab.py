@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from ..grid import Levels
 from .ddim import euler
-from .form import Form, epsilon, estimate, state, weighted
-from .linear import OrderedMultistep, with_signal
-from .polynomial import decaying_moments, exponential_moments, quadrature
+from .dpmpp import exponential_multistep
+from .form import Form, epsilon, state, weighted
+from .linear import OrderedMultistep, steady, with_signal
+from .polynomial import decaying_moments, quadrature
 
 QUANTITIES = ("eps", "x0")
 
@@ -21,11 +22,12 @@ class EAB(OrderedMultistep):
     Both are exact forms of the probability-flow ODE (Lu et al., *DPM-Solver*, 2022, eq. 3.4; *DPM-Solver++*,
     2022, eq. 8). The estimates are replaced by the polynomial through the last ``order`` of them and the
     integral is exact: the exponential multistep rules of Hochbruck & Ostermann (*Exponential integrators*,
-    2010, sec. 2.5). Order 1 is DDIM for either; on ``x0`` orders 2 and 3 differ from
-    :class:`.dpmpp.DPMpp2M` and :class:`.dpmpp.DPMpp3M` in the weights only.
+    2010, sec. 2.5). Order 1 is DDIM for either. On ``x0`` order 3 is :class:`.dpmpp.DPMpp3M`,
+    the same rule; order 2 differs from :class:`.dpmpp.DPMpp2M`, which integrates its line by the midpoint.
 
     Order ``order`` on any smooth grid with ``start="rk"``, 2 at most with ``start="euler"``. One network
-    call a step. Where λ is infinite (σ = 0 at the end, α = 0 at the start) the step is Euler's.
+    call a step. The last step is of a lower order where it is long against those before it
+    (:func:`.linear.steady`). Where λ is infinite (σ = 0 at the end, α = 0 at the start) the step is Euler's.
 
     Args:
         order: 1 to 4; the first steps use the orders below.
@@ -46,15 +48,14 @@ class EAB(OrderedMultistep):
 
     def form(self, at: Levels, i: int, past: int) -> Form:
         """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
-        h = at.lam[i + 1] - at.lam[i]
-        if not math.isfinite(h):
-            return euler(at, i)
-        slots = with_signal(at, i, past)
-        nodes = [(at.lam[i - j] - at.lam[i]) / h for j in slots]
-        if self.on == "x0":
-            weights = quadrature(nodes, exponential_moments(h, len(slots)))
-            integral = weighted(weights, [estimate(j) for j in slots])
-            return at.sigma[i + 1] / at.sigma[i] * state() + at.alpha[i + 1] * integral
-        weights = quadrature(nodes, decaying_moments(h, len(slots)))
-        integral = weighted(weights, [epsilon(at, i - j, j) for j in slots])
-        return at.alpha[i + 1] * (state() / at.alpha[i] - at.ratio[i] * integral)
+        return steady(exponential_multistep if self.on == "x0" else _on_eps, at, i, past)
+
+
+def _on_eps(at: Levels, i: int, past: int) -> Form:
+    h = at.lam[i + 1] - at.lam[i]
+    if not math.isfinite(h):
+        return euler(at, i)
+    slots = with_signal(at, i, past)
+    weights = quadrature([(at.lam[i - j] - at.lam[i]) / h for j in slots], decaying_moments(h, len(slots)))
+    integral = weighted(weights, [epsilon(at, i - j, j) for j in slots])
+    return at.alpha[i + 1] * (state() / at.alpha[i] - at.ratio[i] * integral)

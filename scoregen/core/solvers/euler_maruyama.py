@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..grid import Levels
 from .analytic import OneStep
-from .linear import NOISE, Form, epsilon, estimate, state
+from .form import NOISE, Form, epsilon, estimate, state
 
 VARIANCES = ("published", "analytic")
 
@@ -27,22 +27,26 @@ class EulerMaruyama(OneStep):
 
     Args:
         variance: ``"analytic"`` or ``"published"``.
-        std: for ``analytic``, the width of Gaussian data in units of the shaped noise; estimated from each
-            sample when omitted.
+        sigma_data: for ``analytic``, the width of Gaussian data in units of the shaped noise; estimated from
+            each sample when omitted.
 
     Raises:
         ValueError: an unknown variance; or the grid starts where α = 0, where the coefficients are infinite.
     """
 
     variance: str = "analytic"
-    std: float | None = None
+    sigma_data: float | None = None
 
     def __post_init__(self) -> None:
         if self.variance not in VARIANCES:
             raise ValueError(f"variance must be one of {', '.join(VARIANCES)}, got '{self.variance}'")
 
     def form(self, at: Levels, i: int, past: int) -> Form:
-        """The step with its published noise, that of the SDE over the step."""
+        """The step with its published noise, that of the SDE over the step.
+
+        Raises:
+            ValueError: the step starts where α = 0.
+        """
         if at.sigma[i + 1] == 0:
             return at.alpha[i + 1] * estimate()
         if at.alpha[i] == 0:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..denoiser import Denoise
 from ..grid import Grid, Levels
-from .analytic import eps_square, mean_square, per_field, wide
+from .analytic import bound, eps_square, mean_square, per_field
 from .ancestral import Ancestral
 from .base import Draw, Solver, State
-from .linear import NOISE, Form, combine, epsilon, estimate, state
+from .form import NOISE, Form, combine, epsilon, estimate, state
 
 RULES = ("expected", "norm")
 STAGE = 32
@@ -55,8 +55,8 @@ class PredictorCorrector:
         corrections: Langevin steps after each step, 0 to 128.
         rule: ``"expected"`` or ``"norm"``.
         variance: noise of the corrector, ``"analytic"`` or ``"published"`` (``√(2τ)``).
-        std: for ``analytic``, the width of Gaussian data in units of the shaped noise; estimated from each
-            sample when omitted.
+        sigma_data: for ``analytic``, the width of Gaussian data in units of the shaped noise; estimated from
+            each sample when omitted.
 
     Raises:
         ValueError: an argument out of its range.
@@ -67,7 +67,7 @@ class PredictorCorrector:
     corrections: int = 1
     rule: str = "expected"
     variance: str = "analytic"
-    std: float | None = None
+    sigma_data: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.snr <= math.sqrt(0.5):
@@ -101,23 +101,23 @@ class PredictorCorrector:
         point = (x, denoise(x, grid.times[i + 1]).x0)
         plan = grid.plan((self, i), lambda: [self._plan(at, i + 1) for at in grid.levels])
         fixed, clean, eps = map(list, zip(*plan, strict=True))
-        if self.rule == "expected" and (self.variance == "published" or self.std is not None):
+        if self.rule == "expected" and (self.variance == "published" or self.sigma_data is not None):
             return replace(carry, x=combine(fixed, [point], grid, noise))
-        unit = combine(eps, [point], grid)
-        square = mean_square(unit, grid)
+        space, unit = bound(grid), combine(eps, [point], grid)
+        square = mean_square(unit, space)
         share = torch.full_like(square, 2 * self.snr**2)
         if self.rule == "norm":
             share = (share / square.clamp(min=torch.finfo(square.dtype).tiny)).clamp(max=0.5)
         fresh = 2 * share
         if self.variance == "analytic":
-            mean = square if self.std is None else self._expected(square, grid, i + 1)
+            mean = square if self.sigma_data is None else self._expected(square, grid, i + 1)
             fresh = (fresh - share**2 * mean).clamp(min=0)
-        moved = wide(1 - share, x, grid) * unit + wide(fresh.sqrt(), x, grid) * noise
+        moved = space.expand(1 - share, x) * unit + space.expand(fresh.sqrt(), x) * noise
         return replace(carry, x=combine(clean, [point], grid) + grid.wide(grid.sigma[i + 1]) * moved)
 
-    def _expected(self, like: Tensor, grid: Grid, i: int) -> Tensor:
+    def _expected(self, like: Tensor, grid: Grid, i: int) -> float | Tensor:
         """``E‖ε̂‖²/d`` of the given width, by field."""
-        return per_field([eps_square(at, i, self.std or 0.0) for at in grid.levels], like)
+        return per_field([eps_square(at, i, self.sigma_data or 0.0) for at in grid.levels], like)
 
     def _plan(self, at: Levels, i: int) -> tuple[Form, Form, Form]:
         """The whole step where it is linear, and its parts ``α x̂_0`` and ``ε̂``; σ = 0 keeps the state."""
@@ -125,6 +125,6 @@ class PredictorCorrector:
             return state(), state(), Form()
         clean, eps, share = at.alpha[i] * estimate(), epsilon(at, i), 2 * self.snr**2
         fresh = 2 * share
-        if self.variance == "analytic" and self.std is not None:
-            fresh -= share**2 * eps_square(at, i, self.std)
+        if self.variance == "analytic" and self.sigma_data is not None:
+            fresh -= share**2 * eps_square(at, i, self.sigma_data)
         return clean + at.sigma[i] * ((1 - share) * eps + math.sqrt(fresh) * NOISE), clean, eps

@@ -7,29 +7,12 @@ share the clock, so a stage is one network call for all of them. The velocity is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from ..denoiser import Denoise
 from ..grid import Grid, Levels
+from ..tableau import Tableau
 from .form import Form, Point, combine, estimate, state, velocity, weighted
-
-
-@dataclass(frozen=True)
-class Tableau:
-    """A Butcher tableau whose nodes increase from 0 to 1.
-
-    Args:
-        nodes: c, where in the step each stage stands.
-        stages: the rows of a, one for each stage after the first.
-        weights: b.
-    """
-
-    nodes: tuple[float, ...]
-    stages: tuple[tuple[float, ...], ...]
-    weights: tuple[float, ...]
-
 
 HEUN = Tableau((0.0, 1.0), ((1.0,),), (1 / 2, 1 / 2))
 """Order 2 (Heun 1900)."""
@@ -42,7 +25,7 @@ def runge_kutta(rule: Tableau, first: Point, i: int, grid: Grid, denoise: Denois
     """The state at grid point ``i + 1``.
 
     Args:
-        rule: the tableau; a network call for each stage but the first.
+        rule: a tableau whose times increase from 0 to 1; a network call for each stage but the first.
         first: the state at grid point ``i`` and the estimate made there.
         i: number of the step.
         grid: the grid.
@@ -59,8 +42,8 @@ def runge_kutta(rule: Tableau, first: Point, i: int, grid: Grid, denoise: Denois
 def _plan(rule: Tableau, i: int, grid: Grid) -> tuple[Tensor, *tuple[list[Form], ...]]:
     """Times of the stages, the forms (one a field) of each state to be denoised, and of the result."""
     t, s = grid.times[i], grid.times[i + 1]
-    inner = Grid(grid.sde, t + (s - t) * t.new_tensor(rule.nodes))
-    targets = [*enumerate(rule.stages, 1), (len(rule.nodes) - 1, rule.weights)]
+    inner = Grid(grid.sde, t + (s - t) * t.new_tensor(rule.c))
+    targets = [*enumerate(rule.a, 1), (len(rule.c) - 1, rule.b)]
     return inner.times, *([_stage(at, target, row) for at in inner.levels] for target, row in targets)
 
 

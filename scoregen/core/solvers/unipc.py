@@ -11,7 +11,7 @@ from ..grid import Grid, Levels
 from .ddim import euler
 from .dpmpp import exponential_average, exponential_step
 from .form import Form, Point, combine, estimate, state
-from .linear import OrderedMultistep, with_signal
+from .linear import OrderedMultistep, steady, with_signal
 
 VARIANTS = ("bh1", "bh2")
 
@@ -28,7 +28,8 @@ class UniPC(OrderedMultistep):
     ``order`` is the order of convergence. The paper counts the predictor's: its UniPC-p (and
     ``solver_order = p`` of its code and of diffusers) is ``order = p + 1`` here, the order the paper proves.
     The order holds with the published start for 2 and 3 (the correction mends the first step) and needs
-    ``start="rk"`` for 4. A step to σ = 0 lands on the estimate; the point at α = 0 is left out.
+    ``start="rk"`` for 4. The last step is of a lower order where it is long against those before it
+    (:func:`.linear.steady`). A step to σ = 0 lands on the estimate; the point at α = 0 is left out.
 
     With three nodes or more the weights are those of the polynomial whatever B(h); with two they are ½, and
     the variant matters: ``B(h) = −h`` (bh1) or ``e^{−h} − 1`` (bh2). A bh2 predictor on two nodes is
@@ -59,9 +60,12 @@ class UniPC(OrderedMultistep):
 
     def form(self, at: Levels, i: int, past: int) -> Form:
         """UniP, from the corrected state."""
+        return steady(self._predictor, at, i, min(past, self.history))
+
+    def _predictor(self, at: Levels, i: int, past: int) -> Form:
         if at.alpha[i] == 0 or at.sigma[i + 1] == 0:
             return euler(at, i)
-        slots = with_signal(at, i, min(past, self.history))
+        slots = with_signal(at, i, past)
         return exponential_step(at, i, self._average(at, i, [(i - j, j) for j in slots]))
 
     def refine(self, points: tuple[Point, ...], i: int, grid: Grid) -> tuple[Point, ...]:

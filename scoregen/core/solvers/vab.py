@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..grid import Levels
 from .form import Form, epsilon, estimate, state, weighted
-from .linear import OrderedMultistep
+from .linear import OrderedMultistep, steady
 from .polynomial import adams_weights
 
 
@@ -22,7 +22,8 @@ class VAB(OrderedMultistep):
     velocity is smooth throughout.
 
     Order ``order`` on any smooth grid with ``start="rk"``, 2 at most with ``start="euler"``. One network
-    call a step. As c → ∞ the rule becomes :class:`.deis.DEIS`.
+    call a step. The last step is of a lower order where it is long against those before it
+    (:func:`.linear.steady`). As c → ∞ the rule becomes :class:`.deis.DEIS`.
 
     Args:
         order: 1 to 4; the first steps use the orders below.
@@ -43,6 +44,9 @@ class VAB(OrderedMultistep):
 
     def form(self, at: Levels, i: int, past: int) -> Form:
         """The step from grid point ``i`` to ``i + 1``; see :meth:`LinearMultistep.form`."""
+        return steady(self._step, at, i, past)
+
+    def _step(self, at: Levels, i: int, past: int) -> Form:
         c = self.sigma_data
         scale = [c * at.alpha[k] + at.sigma[k] for k in range(i - past, i + 2)]  # oldest first
         u = [at.sigma[k] / norm for k, norm in enumerate(scale, i - past)]

@@ -29,14 +29,16 @@ def test_analytic_variance_joins_small_and_large() -> None:
     """On VP a width of 0 is the small variance and a width of 1 the large one."""
     problem, grid = example("vp"), ratio_grid(VP(), 9)
     for std, variance in ((0.0, "small"), (1.0, "large")):
-        joined = moments(problem, Ancestral(std=std), grid)
+        joined = moments(problem, Ancestral(sigma_data=std), grid)
         published = moments(problem, Ancestral(variance), grid)
         for left, right in zip(joined, published, strict=True):
             torch.testing.assert_close(left, right)
 
 
 @pytest.mark.parametrize("name", sorted(PROCESSES))
-@pytest.mark.parametrize("solver", [Ancestral(std=0.6), EulerMaruyama(std=0.6)], ids=["ddpm", "euler"])
+@pytest.mark.parametrize(
+    "solver", [Ancestral(sigma_data=0.6), EulerMaruyama(sigma_data=0.6)], ids=["ddpm", "euler"]
+)
 def test_the_right_width_is_exact_in_any_number_of_steps(name: str, solver: Ancestral) -> None:
     full = torch.ones(1, dtype=torch.float64)
     problem = Gaussian(PROCESSES[name], full, 0.6 * full)
@@ -70,7 +72,7 @@ def test_few_steps_need_the_width() -> None:
             .var(0)
             .mean()
         )
-        for solver in (Ancestral(), Ancestral(std=0.5))
+        for solver in (Ancestral(), Ancestral(sigma_data=0.5))
     ]
     assert variance[0] / 0.25 > 1.5
     assert variance[1] / 0.25 == pytest.approx(1, abs=0.05)

@@ -24,7 +24,7 @@ def test_follows_algorithm_two() -> None:
     euler = raised + (s - hat) * d
     d_next = (euler - problem.denoise(euler, s).x0) / s
     expected = raised + (s - hat) * (d / 2 + d_next / 2)
-    solver = HeunChurn(0.3, noise=1.007)
+    solver = HeunChurn(0.3, noise_scale=1.007)
     result = solver.step(solver.init(x), 0, grid, problem.denoise, lambda i, stage=0: n)
     torch.testing.assert_close(result.x, expected)
 
@@ -63,11 +63,11 @@ def test_churn_widens_by_too_long_steps_and_by_inflated_noise() -> None:
     problem, grid = example("vp"), karras_grid(VP(), 64)
     goal = moments(problem, HeunChurn(), grid)[1]
     assert bool((moments(problem, HeunChurn(40.0), grid)[1] > goal * 1.01).all())
-    assert bool((moments(problem, HeunChurn(noise=1.02), grid)[1] > goal * 1.005).all())
+    assert bool((moments(problem, HeunChurn(noise_scale=1.02), grid)[1] > goal * 1.005).all())
 
 
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="must not be negative, got -1 and 1"):
-        HeunChurn(-1, noise=1)
+        HeunChurn(-1, noise_scale=1)
     with pytest.raises(ValueError, match="low must not exceed high, got 2 and 1"):
         HeunChurn(low=2, high=1)

@@ -78,12 +78,29 @@ def test_order_of_the_rule_from_an_exact_history(order: int, parabola: bool, exp
     assert slope(steps, errors) == pytest.approx(expected, abs=0.15)
 
 
+@pytest.mark.parametrize("name", ["edm", "vp", "ve"])
+def test_analytic_noise_does_not_hang_on_rounding(name: str) -> None:
+    """With φ = r the published noise is 0 up to rounding; what the samples lack is added in every step."""
+    problem, grid, drawn = example(name), ratio_grid(PROCESSES[name], 9, power=0.3), []
+
+    def draw(step: int, stage: int = 0) -> torch.Tensor:
+        drawn.append(step)
+        return noise(5).normal(space(5), step, stage)
+
+    for solver in (ERSDE(1, ode_scale), ERSDE(1, ode_scale, sigma_data=0.5)):
+        carry = solver.init(4 * noise(5).normal(space(5), -1))
+        drawn.clear()
+        for i in range(9):
+            carry = solver.step(carry, i, grid.on(space(5)), problem.denoise, draw)
+        assert drawn == list(range(9))
+
+
 def test_noise_scales_that_have_other_names() -> None:
     """φ = r² of order 1 is DDPM's small variance; of order 2 SDE-DPM-Solver++ on a line in σ/α."""
     problem, grid = example("vp"), ratio_grid(VP(), 9, power=0.3)
     pairs = [
         (ERSDE(1, sde_scale, variance="published"), Ancestral("small")),
-        (ERSDE(1, sde_scale, std=0.4), Ancestral(std=0.4)),
+        (ERSDE(1, sde_scale, sigma_data=0.4), Ancestral(sigma_data=0.4)),
         (ERSDE(2, sde_scale), SDEDPMpp2M()),
         (ERSDE(2, ode_scale), SDEDPMpp2M(0.0)),
     ]

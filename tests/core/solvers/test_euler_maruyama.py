@@ -14,7 +14,7 @@ from ..gaussian import PROCESSES, Gaussian, example, noise, ratio_grid, slope, s
 PLAIN = EulerMaruyama("published")
 
 
-@pytest.mark.parametrize("solver", [PLAIN, EulerMaruyama(std=0.7)], ids=["published", "analytic"])
+@pytest.mark.parametrize("solver", [PLAIN, EulerMaruyama(sigma_data=0.7)], ids=["published", "analytic"])
 @pytest.mark.parametrize("name", sorted(PROCESSES))
 def test_weak_order_one(name: str, solver: EulerMaruyama) -> None:
     """From the exact marginal at the start, mean and variance at the end err like the step."""

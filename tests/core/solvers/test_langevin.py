@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scoregen.core import EDM, VP, DenseSpace, Grid, Prediction, karras_grid, sample
 from scoregen.core.fields import ProductSDE, ProductSpace
-from scoregen.core.solvers import DDIM, Ancestral, DPMpp2M, Heun, PredictorCorrector, Solver
+from scoregen.core.solvers import DDIM, Ancestral, DPMpp2M, Heun, PredictorCorrector, Resampled, Solver
 from scoregen.core.solvers.base import State
 
 from ..affine import moments
@@ -82,7 +82,7 @@ def test_the_corrector_keeps_the_marginal(level: float) -> None:
             variance = float((one - b) ** 2 * variance + (c - b) ** 2)
         return variance / start
 
-    assert after(PredictorCorrector(Stay(), std=1.0)) == pytest.approx(1, abs=1e-12)
+    assert after(PredictorCorrector(Stay(), sigma_data=1.0)) == pytest.approx(1, abs=1e-12)
     tau = 2 * (0.16 * level) ** 2
     decayed = 1 - (1 - tau / start) ** 800
     wide = 1 + (1 / (1 - tau / (2 * start)) - 1) * decayed
@@ -94,7 +94,7 @@ def test_the_corrector_pulls_a_wrong_predictor_to_the_data() -> None:
     full = torch.ones(1, dtype=torch.float64)
     problem, grid = Gaussian(EDM(), full, 0.5 * full), karras_grid(EDM(), 64)
     solvers: list[Solver[Any]] = [DDIM()]
-    solvers += [PredictorCorrector(DDIM(), 0.3, count, std=0.5) for count in (1, 2, 4)]
+    solvers += [PredictorCorrector(DDIM(), 0.3, count, sigma_data=0.5) for count in (1, 2, 4)]
     lost = [abs(float(moments(problem, solver, grid, most=6)[1]) / 0.25 - 1) for solver in solvers]
     assert lost[0] > 0.08
     assert lost == sorted(lost, reverse=True)
@@ -105,14 +105,31 @@ def test_predictors() -> None:
     """Rules of one step suit; a multistep rule takes the corrector's noise for a slope."""
     full = torch.ones(1, dtype=torch.float64)
     problem, grid = Gaussian(EDM(), full, 0.5 * full), karras_grid(EDM(), 64)
-    predictors: tuple[Solver[Any], ...] = (Ancestral(std=0.5), Heun(), DPMpp2M())
+    predictors: tuple[Solver[Any], ...] = (Ancestral(sigma_data=0.5), Heun(), DPMpp2M())
     errors = {
-        type(p).__name__: abs(float(moments(problem, PredictorCorrector(p, std=0.5), grid)[1]) / 0.25 - 1)
+        type(p).__name__: abs(
+            float(moments(problem, PredictorCorrector(p, sigma_data=0.5), grid)[1]) / 0.25 - 1
+        )
         for p in predictors
     }
     assert errors["Ancestral"] < 1e-3
     assert errors["Heun"] < 0.02
     assert 0.02 < errors["DPMpp2M"] < 0.05
+
+
+@pytest.mark.parametrize("predictor", [Ancestral(), DPMpp2M(), Heun()], ids=str)
+def test_corrections_around_time_travel_are_kept(predictor: Solver[Any]) -> None:
+    """One pass of time travel is its solver, corrected or not; more passes start from the correction."""
+    problem, grid, size = example("edm"), karras_grid(EDM(), 12), 5
+
+    def end(solver: Solver[Any]) -> Tensor:
+        return sample(problem.denoise, EDM(), space(size), solver=solver, grid=grid, noise=noise(size))
+
+    corrected_once = end(PredictorCorrector(Resampled(predictor, times=1)))
+    assert torch.equal(corrected_once, end(PredictorCorrector(predictor)))
+    travelled = Resampled(predictor, times=2)
+    assert not torch.allclose(end(PredictorCorrector(travelled)), end(travelled))
+    assert torch.equal(end(Resampled(travelled, times=1)), end(travelled))
 
 
 def test_the_norm_rule_errs_in_few_dimensions() -> None:
@@ -149,8 +166,8 @@ def test_a_field_without_noise_is_left_alone() -> None:
     for solver in (
         PredictorCorrector(Stay()),
         PredictorCorrector(Stay(), rule="norm"),
-        PredictorCorrector(Stay(), std=1.0),
-        PredictorCorrector(Stay(), rule="norm", std=1.0),
+        PredictorCorrector(Stay(), sigma_data=1.0),
+        PredictorCorrector(Stay(), rule="norm", sigma_data=1.0),
     ):
         result = solver.step(solver.init(x), 0, grid, denoise, lambda i, stage=0: n).x
         parts, before = whole.unpack(result), whole.unpack(x)

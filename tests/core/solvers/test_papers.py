@@ -245,6 +245,8 @@ def test_rules_that_are_one_another() -> None:
     same(DEIS(1), DDIM(), other)
     same(VAB(1), DDIM(), other)
     same(IPNDM(1), DDIM(), other)
+    for start in ("euler", "rk"):
+        same(EAB(3, start, on="x0"), DPMpp3M(start), other)
     for order in (2, 3, 4):
         same(IPNDM(order), DEIS(order), equal)
         same(VAB(order, sigma_data=1e9), DEIS(order), other, atol=1e-6)
