@@ -83,7 +83,7 @@ def test_twelve_atoms_another_covariance(name: str) -> None:
         problem.sde,
         x,
         batch,
-        probes=32,
+        probes=16,
         noise=noise(ATOMS, 1),
         sigma_data=0.8,
         rtol=1e-4,
@@ -134,7 +134,7 @@ def test_the_prior_at_the_noisy_end() -> None:
 
 @pytest.mark.parametrize(("name", "width"), [("edm", 2), ("vp", 3), ("rectified_flow", 2)])
 def test_mixtures_in_the_plane_and_in_space(name: str, width: int) -> None:
-    problem, batch = plain(SHAPED[name], width), space(32, width)
+    problem, batch = plain(SHAPED[name], width), space(16, width)
     x, truth = start(problem, batch)
 
     def top(latent: Tensor) -> Tensor:
@@ -143,10 +143,10 @@ def test_mixtures_in_the_plane_and_in_space(name: str, width: int) -> None:
     sure = log_prob(problem.denoise, problem.sde, x, batch, exact=True, prior=top)
     assert float((sure - truth).abs().max()) < 0.01
     found = log_likelihood(
-        problem.denoise, problem.sde, x, batch, probes=32, prior=top, probe="gaussian", noise=noise(32)
+        problem.denoise, problem.sde, x, batch, probes=32, prior=top, probe="gaussian", noise=noise(16)
     )
     deviation = (found.log_prob - truth).abs() / (found.error + 1e-3)
-    # 32 samples: with 31 degrees of freedom four standard errors are exceeded once in 3000 times.
+    # 16 samples: with 31 degrees of freedom four standard errors are exceeded once in 3000 times.
     assert float(deviation.max()) < 4.5
     assert float((deviation < 3).double().mean()) > 0.9
 
