@@ -112,4 +112,6 @@ def mean_square(x: Tensor, space: Space) -> Tensor:
 
 def per_field(values: list[float], like: Tensor) -> float | Tensor:
     """One value a field against ``(B,)`` or ``(B, F)``: a number, or ``(F,)``."""
-    return torch.tensor(values, dtype=like.dtype, device=like.device) if like.ndim > 1 else values[0]
+    if like.ndim == 1:
+        return values[0]
+    return torch.stack([like.new_full((), value) for value in values])  # filled there, not copied there
