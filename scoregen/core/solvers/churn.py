@@ -45,8 +45,8 @@ class HeunChurn:
     a step widens a Gaussian by 4 %. And the noise is never raised above the process's ``t_max``, where no
     network was trained. Where α = 0 there is nothing to raise, and the step is plain Euler.
 
-    A Gaussian's variance is right to 2 % in 64 steps on the usual grids; on EDM's times evenly spaced in their
-    square root, with few steps where the data lie, it is 5 % too large.
+    A Gaussian's variance is right to 2 % in 64 steps on the usual grids; on EDM's times evenly spaced in
+    their square root, with few steps where the data lie, it is 5 % too large.
 
     With several fields γ holds for the first, and the others follow its clock.
 
