@@ -13,8 +13,8 @@ from many data. Here each sample puts its own ``‖ε̂‖²/d`` in, which is ri
 couples no samples. c² is not let below 0, which biases it when γ² is large against the published noise: over
 that range the variance of a Gaussian in 3 dimensions is right to 1 % in 32 steps and to 7 % in 16, and almost
 doubled in 8. For fewer steps give the width s of Gaussian data, for which ``P = s²σ_t²/(α_t² s² + σ_t²)``, or
-take a multistep rule. The last step to σ = 0 adds nothing, so that P of the last level is missing: 1.6 % of the
-variance for s = ½ where 64 even times of VP leave σ/α = 0.06 to that step.
+take a multistep rule. The last step to σ = 0 adds nothing, so that P of the last level is missing: 1.6 % of
+the variance for s = ½ where 64 even times of VP leave σ/α = 0.06 to that step.
 """
 
 from __future__ import annotations
