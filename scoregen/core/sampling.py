@@ -27,7 +27,7 @@ class NonFiniteSample(FloatingPointError):
 def _projected(denoise: Denoise, space: Space) -> Denoise:
     """The denoiser with its estimates on the directions that count.
 
-    Before the guides, which keep to those directions: projecting after them would round what inpainting fixes.
+    Before the guides, which keep to those directions: after them it would round what inpainting fixes.
     """
 
     def projected(x: Tensor, t: Tensor) -> Prediction:
