@@ -3,13 +3,21 @@
 The core imports torch and numpy only and knows no modality.
 """
 
-from .calibration import Calibration, calibrate, end_point_error, grid_from_config, grid_to_config
+from .calibration import Calibration, calibrate, end_point_error
 from .ddpm import DDPM, betas_of, from_ddpm, linear_betas, to_ddpm, zero_terminal_snr
 from .denoiser import Denoise, Denoiser, Prediction, estimate_from
 from .ema import EMA
 from .fields import ProductSDE, ProductSpace
 from .flow import decode, encode, sample_ode, transport
-from .grid import Grid, karras_grid, log_snr_grid, polynomial_grid, uniform_grid
+from .grid import (
+    Grid,
+    grid_from_config,
+    grid_to_config,
+    karras_grid,
+    log_snr_grid,
+    polynomial_grid,
+    uniform_grid,
+)
 from .guidance import (
     DPS,
     Autoguidance,

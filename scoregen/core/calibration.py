@@ -21,7 +21,6 @@ Grids found on one set of noise keys should be judged on another: :func:`end_poi
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from .denoiser import Denoise, Prediction
 from .grid import Grid
 from .noise import Noise
 from .sampling import NonFiniteSample, sample
-from .sde import SDE, log_snr, sde_from_config, sde_to_config
+from .sde import SDE, log_snr
 from .solvers.base import Solver
 from .solvers.heun import Heun
 from .space import Space
@@ -231,33 +230,6 @@ def log_ratio(sde: SDE, times: Tensor) -> Tensor:
         times: ``(K,)``.
     """
     return -0.5 * log_snr(sde, times).reshape(len(times), -1)[:, 0]
-
-
-def grid_to_config(grid: Grid) -> dict[str, Any]:
-    """The grid as plain numbers for JSON; the process is named where it is a registered one."""
-    config: dict[str, Any] = {"times": grid.times.tolist()}
-    with contextlib.suppress(ValueError):  # For a product of fields the reader brings the process.
-        config["sde"] = sde_to_config(grid.sde)
-    return config
-
-
-def grid_from_config(config: Mapping[str, Any], sde: SDE | None = None) -> Grid:
-    """The inverse of :func:`grid_to_config`.
-
-    Args:
-        config: what :func:`grid_to_config` returned, also after a trip through JSON.
-        sde: the process; the stored one when omitted.
-
-    Raises:
-        ValueError: no times, no process, or times that are not a grid (see ``Grid``).
-    """
-    if "times" not in config:
-        raise ValueError("a stored grid has the entry 'times'")
-    if sde is None:
-        if "sde" not in config:
-            raise ValueError("the stored grid does not name its process; pass sde")
-        sde = sde_from_config(config["sde"])
-    return Grid(sde, torch.tensor(config["times"], dtype=torch.float64))
 
 
 class _Family:

@@ -6,8 +6,9 @@ from it and never touch the process inside their loop.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .fields import ProductSpace
-from .sde import SDE, as_float64, log_snr
+from .sde import SDE, as_float64, log_snr, sde_from_config, sde_to_config
 from .space import Space
 
 Built = TypeVar("Built")
@@ -254,6 +255,33 @@ def polynomial_grid(sde: SDE, steps: int, *, power: float = 2.0, to_zero: bool |
     times = root**power
     times[0] = sde.t_max
     return Grid(sde, times)
+
+
+def grid_to_config(grid: Grid) -> dict[str, Any]:
+    """The grid as plain numbers for JSON; the process is named where it is a registered one."""
+    config: dict[str, Any] = {"times": grid.times.tolist()}
+    with contextlib.suppress(ValueError):  # For a product of fields the reader brings the process.
+        config["sde"] = sde_to_config(grid.sde)
+    return config
+
+
+def grid_from_config(config: Mapping[str, Any], sde: SDE | None = None) -> Grid:
+    """The inverse of :func:`grid_to_config`.
+
+    Args:
+        config: what :func:`grid_to_config` returned, also after a trip through JSON.
+        sde: the process; the stored one when omitted.
+
+    Raises:
+        ValueError: no times, no process, or times that are not a grid (see ``Grid``).
+    """
+    if "times" not in config:
+        raise ValueError("a stored grid has the entry 'times'")
+    if sde is None:
+        if "sde" not in config:
+            raise ValueError("the stored grid does not name its process; pass sde")
+        sde = sde_from_config(config["sde"])
+    return Grid(sde, torch.tensor(config["times"], dtype=torch.float64))
 
 
 def _checked(sde: SDE, steps: int, to_zero: bool | None) -> bool:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from torch import Tensor
 
 from scoregen.core import (
     EDM,
-    VE,
-    VP,
     Grid,
     Noise,
     Prediction,
@@ -24,12 +20,9 @@ from scoregen.core.calibration import (
     Problem,
     calibrate,
     end_point_error,
-    grid_from_config,
-    grid_to_config,
     log_ratio,
     refined,
 )
-from scoregen.core.fields import ProductSDE
 from scoregen.core.solvers import DDIM, DPMpp2M, EulerMaruyama
 
 from .gaussian import Gaussian, example, noise, space
@@ -225,26 +218,6 @@ def test_wrong_arguments() -> None:
         calibrate(data.denoise, data.sde, space(4), solver=DDIM(), knots=(0,), **options)
     with pytest.raises(ValueError, match="steps must be"):
         refined(options["grid"], 0)
-
-
-@pytest.mark.parametrize("sde", [EDM(), VP(), VE(), RectifiedFlow()])
-def test_stored_grids_come_back_exactly(sde: object) -> None:
-    grid = uniform_grid(sde, 7, to_zero=not isinstance(sde, VE))  # type: ignore[arg-type]
-    again = grid_from_config(json.loads(json.dumps(grid_to_config(grid))))
-    assert again.sde == grid.sde
-    assert torch.equal(again.times, grid.times)
-
-
-def test_stored_grid_of_several_fields_needs_its_process() -> None:
-    sde = ProductSDE({"position": EDM(), "kind": VP()}, {"position": 7.0, "kind": 7.0})
-    config = grid_to_config(Grid(sde, torch.tensor([1.0, 0.5, 0.1])))
-    with pytest.raises(ValueError, match="pass sde"):
-        grid_from_config(config)
-    assert torch.equal(
-        grid_from_config(config, sde).times, torch.tensor(config["times"], dtype=torch.float64)
-    )
-    with pytest.raises(ValueError, match="times"):
-        grid_from_config({})
 
 
 def test_refined_contains_the_grid() -> None:
