@@ -174,7 +174,7 @@ def _model_method(generator: Any, args: argparse.Namespace, init: str, relax: st
     options: dict[str, Any] = {"init": init, "relax": relax}
     if args.steps is not None:
         options["steps"] = args.steps
-    if args.sigma is not None and init == "etkdg":
+    if args.sigma is not None and init != "noise":
         options["sigma"] = args.sigma
 
     def run(smiles: str, n: int) -> tuple[Mol, np.ndarray]:
@@ -194,7 +194,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--model", default="conformer-small", help="name or folder; 'none' for baselines only"
     )
-    parser.add_argument("--init", nargs="*", default=["noise", "etkdg"], choices=["noise", "etkdg"])
+    parser.add_argument("--init", nargs="*", default=["noise", "etkdg"], choices=["noise", "etkdg", "mix"])
     parser.add_argument("--relax", nargs="*", default=["none", "mmff"], choices=["none", "mmff"])
     parser.add_argument("--steps", type=int, help="network calls (default: the model's)")
     parser.add_argument("--sigma", type=float, help="starting noise of init etkdg (default: the model's)")

@@ -24,7 +24,7 @@ def conformers(
     steps: Annotated[
         int | None, typer.Option(help="Network calls of each draw; the start's own default.")
     ] = None,
-    init: Annotated[str, typer.Option(help="Start of each draw: auto, etkdg or noise.")] = "auto",
+    init: Annotated[str, typer.Option(help="Start of each draw: auto, etkdg, noise or mix.")] = "auto",
     relax: Annotated[str, typer.Option(help="Relax afterwards: none, mmff or gfn2.")] = "none",
     prune: Annotated[float, typer.Option(metavar="Å", help="Drop conformers nearer than this RMSD.")] = 0.0,
     energy_window: Annotated[

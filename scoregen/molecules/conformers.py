@@ -26,7 +26,7 @@ from .relax import METHODS, mmff_energy, relax
 from .sampler import Draw, Schedule, draw_positions, sample_key
 from .stereo import geometry_ok, stereo_matches, with_positions
 
-INITS = ("auto", "etkdg", "noise")
+INITS = ("auto", "etkdg", "noise", "mix")
 
 # Noise levels of successive tries from ETKDG, relative to the first: less noise keeps more of the start.
 _RETRY = (1.0, 1.0, 0.5, 0.5, 0.25, 0.1)
@@ -41,7 +41,9 @@ class Settings:
         seed: any integer; the same seed gives the same conformers, alone or among others.
         steps: network calls of a draw; None takes the default of the start (15 from noise, 6 from ETKDG).
         init: ``"noise"`` starts from pure noise; ``"etkdg"`` noises an ETKDG geometry to ``sigma`` and
-            denoises it; ``"auto"`` is ``"etkdg"`` where RDKit embeds the molecule and ``"noise"`` elsewhere.
+            denoises it; ``"auto"`` is ``"etkdg"`` where RDKit embeds the molecule and ``"noise"`` elsewhere;
+            ``"mix"`` is ``"auto"`` with every second conformer from noise: the two starts find different
+            conformers.
         sigma: noise level of the ETKDG start, Å in the harmonic metric.
         relax: ``"none"``, ``"mmff"`` or ``"gfn2"``: relaxation after drawing.
         prune: drop a conformer nearer than this to an earlier one (Å, symmetric heavy-atom RMSD).
@@ -222,13 +224,14 @@ class ConformerGenerator:
         slots = [_Slot(i, k) for k in range(settings.n)]
         if settings.init == "noise":
             return slots
-        starts = embed(ensemble.mol, settings.n, sample_key(name, settings.seed))
+        from_etkdg = slots[::2] if settings.init == "mix" else slots
+        starts = embed(ensemble.mol, len(from_etkdg), sample_key(name, settings.seed))
         if not starts and settings.init == "etkdg":
             ensemble.problem = "ETKDG found no geometry to start from; use --init auto or noise"
             return []
         # Where ETKDG found fewer than asked for, starts repeat: the noise still differs.
-        for slot in slots:
-            slot.start = starts[slot.conformer % len(starts)] if starts else None
+        for k, slot in enumerate(from_etkdg):
+            slot.start = starts[k % len(starts)] if starts else None
         return slots
 
     def _round(

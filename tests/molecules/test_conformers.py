@@ -76,6 +76,15 @@ def test_a_molecule_that_etkdg_cannot_embed_is_reported_or_drawn_from_noise(gene
     assert generator.ensembles([mol], Settings(n=2))[0].init == ["noise", "noise"]
 
 
+def test_a_mix_starts_every_second_conformer_from_noise(generator):
+    """The conformers from noise are those that ``init="noise"`` gives at the same places."""
+    mol = standardise(DRUGS[1])
+    mixed = generator.ensembles([mol], Settings(n=3, init="mix", steps=10))[0]
+    assert mixed.init == ["etkdg", "noise", "etkdg"]
+    noise = generator.ensembles([mol], Settings(n=3, init="noise", steps=10))[0]
+    np.testing.assert_allclose(mixed.positions[1], noise.positions[1], atol=1e-3)
+
+
 def test_relaxation_lowers_the_energy_and_the_window_cuts(generator):
     mol = standardise("CCCCO")
     raw = generator.ensembles([mol], Settings(n=4, seed=2, energy_window=1e6))[0]
