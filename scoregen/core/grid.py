@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .fields import ProductSpace
-from .sde import SDE, as_float64, log_snr, sde_from_config, sde_to_config
+from .sde import SDE, as_float64, end_log_snr, sde_from_config, sde_to_config
 from .space import Space
 
 Built = TypeVar("Built")
@@ -184,7 +184,7 @@ def karras_grid(
     to_zero = _checked(sde, steps, to_zero)
     if not rho > 0:
         raise ValueError(f"rho must be positive, got {rho}")
-    ends = (-0.5 * _ends(sde)).exp()
+    ends = (-0.5 * end_log_snr(sde)).exp()
     high = float(ends[0]) if sigma_max is None else sigma_max
     low = float(ends[1]) if sigma_min is None else sigma_min
     if not math.isfinite(high):
@@ -212,7 +212,7 @@ def log_snr_grid(sde: SDE, steps: int, *, to_zero: bool | None = None) -> Grid:
         ValueError: ``steps < 1``, no signal at ``t_max``, or ``to_zero`` for a process that keeps noise.
     """
     to_zero = _checked(sde, steps, to_zero)
-    ends = _ends(sde)
+    ends = end_log_snr(sde)
     if not bool(torch.isfinite(ends).all()):
         raise ValueError("this process has no signal at t_max; use uniform_grid")
     count = steps if to_zero else steps + 1
@@ -292,11 +292,6 @@ def _checked(sde: SDE, steps: int, to_zero: bool | None) -> bool:
     if to_zero and noisy:
         raise ValueError(f"{type(sde).__name__} keeps noise at t = 0; leave to_zero out")
     return not noisy if to_zero is None else to_zero
-
-
-def _ends(sde: SDE) -> Tensor:
-    """Log-SNR of the (first field of the) process at ``t_max`` and at ``t_min``, ``(2,)``."""
-    return log_snr(sde, torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64)).reshape(2, -1)[:, 0]
 
 
 def _closed(sde: SDE, times: Tensor, to_zero: bool) -> Grid:

@@ -352,6 +352,11 @@ def log_snr(sde: SDE, t: Tensor | float) -> Tensor:
     return 2 * (alpha.log() - sigma.log())
 
 
+def end_log_snr(sde: SDE) -> Tensor:
+    """Log-SNR at ``t_max`` and at ``t_min``, float64 ``(2,)``; of several fields, that of the first."""
+    return log_snr(sde, torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64)).reshape(2, -1)[:, 0]
+
+
 SDES: dict[str, type[Any]] = {
     "vp": VP,
     "subvp": SubVP,

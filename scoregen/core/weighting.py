@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from .sde import SDE, log_snr
+from .sde import SDE, end_log_snr
 
 
 class TimeSampler(Protocol):
@@ -83,8 +83,7 @@ class LogSNRTimes:
 
 def _span(sde: SDE) -> tuple[float, float]:
     """Log-SNR at ``t_min`` and at ``t_max``."""
-    ends = torch.tensor([sde.t_min, sde.t_max], dtype=torch.float64)
-    high, low = _first(log_snr(sde, ends)).tolist()
+    low, high = end_log_snr(sde).tolist()
     if not math.isfinite(high - low):
         raise ValueError(
             "log-SNR is infinite at an end of this process; set t_min and t_max inside its range"

@@ -60,7 +60,17 @@ def _two_stages(grid: Grid, i: int) -> tuple[Tensor, list[Form], list[Form]]:
 
 
 @dataclass(frozen=True)
-class DPMpp2M(LinearMultistep):
+class _Multistep(LinearMultistep):
+    """What 2M and 3M share: the choice of a start."""
+
+    start: str = "euler"
+
+    def __post_init__(self) -> None:
+        check_start(self.start)
+
+
+@dataclass(frozen=True)
+class DPMpp2M(_Multistep):
     r"""Second-order multistep exponential integrator on x_0 (Lu et al., *DPM-Solver++*, 2022, algorithm 2).
 
     With ``λ = log(α/σ)``, ``h = λ_s − λ_t`` and ``r = h_{prev}/h``:
@@ -77,11 +87,6 @@ class DPMpp2M(LinearMultistep):
         ValueError: an unknown start.
     """
 
-    start: str = "euler"
-
-    def __post_init__(self) -> None:
-        check_start(self.start)
-
     @property
     def memory(self) -> int:
         """How many points, the present one included, a form may use."""
@@ -97,7 +102,7 @@ class DPMpp2M(LinearMultistep):
 
 
 @dataclass(frozen=True)
-class DPMpp3M(LinearMultistep):
+class DPMpp3M(_Multistep):
     r"""Third-order multistep exponential integrator on x_0 (Lu et al. 2022, sec. 4.2 and their appendix).
 
     The estimate is the parabola in λ through the last three, and ``σ_s ∫ e^λ D(λ) dλ`` of it is exact. (The
@@ -113,11 +118,6 @@ class DPMpp3M(LinearMultistep):
     Raises:
         ValueError: an unknown start.
     """
-
-    start: str = "euler"
-
-    def __post_init__(self) -> None:
-        check_start(self.start)
 
     @property
     def memory(self) -> int:
