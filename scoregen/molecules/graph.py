@@ -18,7 +18,7 @@ from torch_geometric.data import Batch, Data
 from scoregen.core.space import FactorSpace
 
 from .harmonic import harmonic_factors
-from .vocabulary import MAX_HOPS, NUM_BOND_FLAGS, NUM_BOND_TYPES
+from .vocabulary import MAX_HOPS, NUM_BOND_FLAGS, NUM_BOND_TYPES, THEORIES
 
 # Pair types: bond types, then the stereo pseudo-bonds between the ends of a double bond.
 PAIR_CIS = NUM_BOND_TYPES
@@ -33,12 +33,16 @@ class MoleculeData(Data):  # type: ignore[misc]
         return self.num_nodes if key == "triples" else 0
 
 
-def molecule_data(arrays: Mapping[str, np.ndarray], *, stereo: bool = True) -> MoleculeData:
+def molecule_data(
+    arrays: Mapping[str, np.ndarray], *, stereo: bool = True, theory: str = "unknown"
+) -> MoleculeData:
     """A molecule from the arrays of :func:`scoregen.molecules.features.featurise`.
 
     Args:
         arrays: feature arrays; ``x`` ``(N, 3)`` in Å when the positions are known.
         stereo: False hides the stated stereo from the network.
+        theory: what made the positions, or what kind of positions are wanted; one of
+            :data:`~scoregen.molecules.vocabulary.THEORIES`.
     """
     n = len(arrays["z"])
     bonds = arrays["bond"].astype(np.int64)
@@ -62,6 +66,7 @@ def molecule_data(arrays: Mapping[str, np.ndarray], *, stereo: bool = True) -> M
         factor=torch.from_numpy(factor.reshape(-1)),
         inverse=torch.from_numpy(inverse.reshape(-1)),
         log_det=torch.tensor([log_det], dtype=torch.float64),
+        theory=torch.tensor([THEORIES.index(theory)]),
         num_nodes=n,
     )
     if "x" in arrays:
@@ -93,6 +98,7 @@ class Graphs:
         factor, inverse: harmonic factors, zero-padded, ``(B, N, N)``.
         log_det: ``(B,)`` float64.
         pos: reference positions in Å, ``(E, 3)``, or empty.
+        theory: index into :data:`~scoregen.molecules.vocabulary.THEORIES`, ``(B,)``.
         estimate: positions estimated by an earlier call (self-conditioning), ``(E, 3)``, or None.
     """
 
@@ -105,6 +111,7 @@ class Graphs:
     inverse: Tensor
     log_det: Tensor
     pos: Tensor
+    theory: Tensor
     estimate: Tensor | None = None
 
     @property
@@ -155,6 +162,7 @@ def collate(molecules: Sequence[MoleculeData]) -> Graphs:
         inverse=_padded([m.inverse for m in molecules], counts),
         log_det=batch.log_det,
         pos=batch.pos if batch.pos is not None else torch.zeros(0, 3),
+        theory=batch.theory,
     )
 
 

@@ -21,7 +21,7 @@ from scoregen.core.space import Space
 from scoregen.training.config import Strict
 
 from .graph import NUM_PAIR_TYPES, Graphs
-from .vocabulary import MAX_HOPS, NUM_BOND_FLAGS, NUM_CATEGORIES
+from .vocabulary import MAX_HOPS, NUM_BOND_FLAGS, NUM_CATEGORIES, THEORIES
 
 MAX_DISTANCE = 15.0
 
@@ -36,6 +36,7 @@ class NetworkConfig(Strict):
     layers: int = Field(6, ge=1)
     radial: int = Field(20, ge=4, description="radial basis functions")
     self_condition: bool = True
+    theory: bool = Field(False, description="told the level of theory of the geometries")
 
 
 class EquivariantTransformer(nn.Module):
@@ -52,6 +53,7 @@ class EquivariantTransformer(nn.Module):
         width = config.width
         self.atom = nn.ModuleList(nn.Embedding(count, width) for count in NUM_CATEGORIES.values())
         self.level = nn.Sequential(nn.Linear(2 * 32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.theory = nn.Embedding(len(THEORIES), width) if config.theory else None
         self.frequency: Tensor
         self.register_buffer("frequency", torch.logspace(-1, 1.5, 32), persistent=False)
         self.start = nn.Linear(2, config.vectors, bias=False)
@@ -59,6 +61,8 @@ class EquivariantTransformer(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.gain = nn.Linear(width, 2)
         self.out = nn.Linear(config.vectors, 1, bias=False)
+        if self.theory is not None:
+            nn.init.zeros_(self.theory.weight)
         nn.init.zeros_(self.gain.weight)
         nn.init.ones_(self.gain.bias)
         nn.init.zeros_(self.out.weight)
@@ -78,6 +82,8 @@ class EquivariantTransformer(nn.Module):
         h = dense(sum(table(cond.atom[:, k]) for k, table in enumerate(self.atom)))
         phase = c_noise[:, None] * self.frequency
         level = self.level(torch.cat((phase.sin(), phase.cos()), -1))
+        if self.theory is not None:
+            level = level + self.theory(cond.theory)
         hint = None
         change = torch.zeros_like(origin)
         if self.estimate is not None and cond.estimate is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from scoregen.core.denoiser import Denoiser
@@ -23,6 +23,7 @@ from scoregen.training.config import Strict
 from .align import kabsch
 from .graph import Graphs, collate, molecule_data
 from .network import EquivariantTransformer, NetworkConfig
+from .vocabulary import THEORIES
 
 # Streams of the keyed generator that picks batches.
 _PICK, _ESTIMATE = 1, 2
@@ -44,11 +45,21 @@ class ConformerDataConfig(Strict):
     sources: dict[str, float] = Field(
         {}, description="relative share of each source; all equal by records if empty"
     )
+    theory: dict[str, str] = Field({}, description="level of theory of each source; unknown where not named")
+    hide_theory: float = Field(0.1, ge=0, le=1, description="chance to hide the level of theory")
     pairs: int = Field(16_000, ge=100, description="batch size in atom pairs, Σ N²")
     hide_stereo: float = Field(0.1, ge=0, le=1, description="chance to hide the stated stereo of a molecule")
     log_sigma_mean: float = -1.0
     log_sigma_std: float = Field(1.4, gt=0)
     dev_batches: int = Field(8, ge=1)
+
+    @field_validator("theory")
+    @classmethod
+    def _known(cls, theory: dict[str, str]) -> dict[str, str]:
+        for source, name in theory.items():
+            if name not in THEORIES:
+                raise ValueError(f"'{name}' of {source} is not one of {', '.join(THEORIES)}")
+        return theory
 
 
 def build_denoiser(config: ConformerModelConfig) -> Denoiser:
@@ -130,11 +141,21 @@ class ConformerTask:
         ]
 
     def _load(self, records: np.ndarray, rng: np.random.Generator | None) -> ConformerBatch:
+        def shown(chance_to_hide: float) -> bool:
+            return rng is None or rng.random() >= chance_to_hide
+
         molecules = [
-            molecule_data(self.cache[int(i)], stereo=rng is None or rng.random() >= self.data.hide_stereo)
+            molecule_data(
+                self.cache[int(i)],
+                stereo=shown(self.data.hide_stereo),
+                theory=self._theory(int(i)) if shown(self.data.hide_theory) else "unknown",
+            )
             for i in records
         ]
         return ConformerBatch(collate(molecules), torch.from_numpy(records))
+
+    def _theory(self, record: int) -> str:
+        return self.data.theory.get(self.cache.facts[record]["source"], "unknown")
 
     def loss(self, denoiser: Denoiser, batch: ConformerBatch, step: int) -> dict[str, Tensor]:
         """Whitened squared error of the denoised positions against the Kabsch-aligned reference.

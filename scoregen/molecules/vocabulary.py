@@ -52,5 +52,9 @@ NUM_HOPS = MAX_HOPS + 1
 CIS, TRANS = 1, 2
 """Codes of the last column of ``cistrans``."""
 
+THEORIES: tuple[str, ...] = ("unknown", "dft", "gfn2", "mmff", "experiment")
+"""Where reference geometries come from: minima of a level of theory, or structures seen bound or in crystals.
+The network is told, so that sources that disagree (bond lengths, the reach of weak contacts) do not blur."""
+
 MAX_HEAVY_ATOMS = 200
 """Larger molecules are refused."""

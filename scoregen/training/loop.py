@@ -86,7 +86,7 @@ def train(config: RunConfig, *, resume: bool = False, max_seconds: float = math.
     task = modality.task(model_config, data_config, config.seed)
     denoiser = modality.build(model_config)
     if config.init is not None:
-        denoiser.load_state_dict(from_pretrained(config.init, modality.name).denoiser.state_dict())
+        start_from(denoiser, config.init, modality.name)
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.json").write_text(config.model_dump_json(indent=1) + "\n")
     trainer = Trainer(config, modality, model_config, task, denoiser, fabric)
@@ -94,6 +94,22 @@ def train(config: RunConfig, *, resume: bool = False, max_seconds: float = math.
         trainer.restore()
     trainer.fit(started + max_seconds)
     return run
+
+
+def start_from(denoiser: Denoiser, model: str, modality: str) -> None:
+    """Take over the weights of a trained model; parts of ``denoiser`` that it lacks keep their fresh ones.
+
+    Raises:
+        InputError: the model has parts that ``denoiser`` lacks, or of other sizes.
+    """
+    weights = from_pretrained(model, modality).denoiser.state_dict()
+    own = denoiser.state_dict()
+    unfit = [key for key, value in weights.items() if key not in own or own[key].shape != value.shape]
+    if unfit:
+        raise InputError(
+            f"init: {model} does not fit the model section (first: {unfit[0]}); copy its model section"
+        )
+    denoiser.load_state_dict(weights, strict=False)
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
