@@ -17,6 +17,9 @@ def conformers(
     out: Annotated[Path, typer.Option("-o", "--out", help="SDF to write (.sdf or .sdf.gz).")] = Path(
         "conformers.sdf"
     ),
+    draws: Annotated[
+        float, typer.Option(help="Geometries drawn for each conformer kept; the kept stand for the others.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
     model: Annotated[
         str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
@@ -48,7 +51,14 @@ def conformers(
     from .ui import emit, failed, pick_device, progress
 
     settings = Settings(
-        n=n, seed=seed, steps=steps, init=init, relax=relax, prune=prune, energy_window=energy_window
+        n=n,
+        draws=draws,
+        seed=seed,
+        steps=steps,
+        init=init,
+        relax=relax,
+        prune=prune,
+        energy_window=energy_window,
     )
     generator = ConformerGenerator.from_pretrained(model, pick_device(device))
     with progress("conformers") as on_done:

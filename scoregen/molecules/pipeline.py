@@ -22,9 +22,11 @@ from typing import Any
 from scoregen.files import atomic_path
 
 from .chem import canonical_smiles
-from .conformers import ConformerGenerator, Ensemble, Settings
+from .conformers import ConformerGenerator
+from .ensemble import Ensemble
 from .inputs import MoleculeInput, read_inputs
 from .records import SdfWriter, write_errors
+from .settings import Settings
 from .stereo import list_stereo, stereo_matches
 
 CHUNK = 256
@@ -177,18 +179,21 @@ def _write(sdf: SdfWriter, entry: MoleculeInput, ensemble: Ensemble, model: str,
     smiles = canonical_smiles(mol)
     open_elements = list_stereo(mol).unspecified
     lowest = min(ensemble.energies, default=0.0)
-    for k, positions in enumerate(ensemble.positions):
+    for k, conformer in enumerate(ensemble.conformers):
         properties: dict[str, Any] = {
             "smiles": smiles,
             "conformer": k,
             "seed": settings.seed,
             "model": model,
-            "init": ensemble.init[k],
+            "init": conformer.init,
             "relax": settings.relax,
-            "stereo_ok": stereo_matches(mol, positions),
+            "stereo_ok": stereo_matches(mol, conformer.positions),
             "stereo_unspecified": open_elements,
         }
-        if ensemble.energies:
-            properties["energy_kcal_mol"] = ensemble.energies[k]
-            properties["relative_energy_kcal_mol"] = ensemble.energies[k] - lowest
-        sdf.write(mol, positions, name=entry.name, properties=properties)
+        if conformer.energy is not None:
+            properties["energy_kcal_mol"] = conformer.energy
+            properties["relative_energy_kcal_mol"] = conformer.energy - lowest
+        if conformer.population is not None:
+            properties["population"] = conformer.population
+            properties["spread"] = conformer.spread
+        sdf.write(mol, conformer.positions, name=entry.name, properties=properties)

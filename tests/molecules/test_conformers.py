@@ -8,11 +8,13 @@ import torch
 from rdkit import Chem
 
 from scoregen.errors import InputError
-from scoregen.molecules import conformers, pipeline
+from scoregen.molecules import drawing, pipeline
 from scoregen.molecules.chem import canonical_smiles, standardise
-from scoregen.molecules.conformers import ConformerGenerator, Settings, distinct
+from scoregen.molecules.conformers import ConformerGenerator, Settings
+from scoregen.molecules.metrics import pairwise_rmsd, rmsd_matrix
 from scoregen.molecules.pipeline import run_conformers
 from scoregen.molecules.sampler import buckets, sample_key
+from scoregen.molecules.selection import distinct
 from scoregen.molecules.stereo import geometry_ok, stereo_matches
 from tests.molecules.helpers import small_model, with_geometry
 
@@ -69,7 +71,7 @@ def test_where_no_draw_passes_the_sound_start_is_kept_and_marked():
 
 
 def test_a_molecule_that_etkdg_cannot_embed_is_reported_or_drawn_from_noise(generator, monkeypatch):
-    monkeypatch.setattr(conformers, "embed", lambda *a, **k: [])
+    monkeypatch.setattr(drawing, "embed", lambda *a, **k: [])
     mol = standardise("CCO")
     failed = generator.ensembles([mol], Settings(n=2, init="etkdg"))[0]
     assert failed.positions == [] and failed.missing == 2 and "no geometry" in (failed.problem or "")
@@ -102,12 +104,41 @@ def test_pruning_keeps_distinct_geometries():
     mol, positions = with_geometry("CCCCO")
     _, other = with_geometry("CCCCO", seed=11)
     turned = positions @ np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    assert distinct(mol, [positions, turned, other], 0.05)[:2] == [True, False]
+    distances = pairwise_rmsd(mol, np.stack([positions, turned, other]))
+    assert distinct(distances, 0.05) == [True, False, True]
+
+
+def test_more_draws_than_conformers_give_representatives_with_their_populations(generator):
+    """The conformers kept are among the draws, nearer to them all than the first few of them are."""
+    mol = standardise("CCCCO")
+    drawn = generator.ensembles([mol], Settings(n=12, seed=3))[0]
+    kept = generator.ensembles([mol], Settings(n=4, draws=3, seed=3))[0]
+    assert len(kept.positions) == 4
+    for positions in kept.positions:
+        assert min(np.abs(positions - other).max() for other in drawn.positions) < 2e-3
+    cost = [
+        rmsd_matrix(mol, np.stack(drawn.positions), mol, np.stack(some)).min(1).sum()
+        for some in (kept.positions, drawn.positions[:4])
+    ]
+    assert cost[0] < cost[1]
+    assert sum(c.population for c in kept.conformers) == pytest.approx(1)
+    assert all(0 <= c.spread < 2 for c in kept.conformers)
+    # Pruned to one, it stands for all.
+    one = generator.ensembles([mol], Settings(n=4, draws=3, seed=3, prune=5))[0]
+    assert [c.population for c in one.conformers] == [1]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"n": 0}, {"steps": 0}, {"init": "magic"}, {"relax": "dft"}, {"prune": -1}, {"energy_window": 0}],
+    [
+        {"n": 0},
+        {"draws": 0.5},
+        {"steps": 0},
+        {"init": "magic"},
+        {"relax": "dft"},
+        {"prune": -1},
+        {"energy_window": 0},
+    ],
 )
 def test_settings_out_of_range_are_named(wrong):
     with pytest.raises(InputError, match=str(next(iter(wrong.values())))):

@@ -1,0 +1,60 @@
+"""What a generator hands back: the conformers of one molecule and what is known of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from rdkit.Chem import Mol
+
+
+@dataclass(frozen=True)
+class Conformer:
+    """One conformer.
+
+    Args:
+        positions: ``(N, 3)`` Å.
+        init: how it was made: ``noise``, ``etkdg``, or ``etkdg-unrefined``: the start itself, where no
+            draw passed the checks.
+        energy: kcal/mol, where one was computed.
+        population: share of the molecule's draws nearest to this conformer, where more were drawn than kept.
+        spread: RMS distance of those draws to it, Å.
+    """
+
+    positions: np.ndarray
+    init: str
+    energy: float | None = None
+    population: float | None = None
+    spread: float | None = None
+
+
+@dataclass
+class Ensemble:
+    """Conformers of one molecule.
+
+    Args:
+        mol: the graph, hydrogens explicit, without coordinates.
+        conformers: in the order they are to be written.
+        missing: conformers asked for that never passed the checks.
+        problem: why something is missing, or None.
+    """
+
+    mol: Mol
+    conformers: list[Conformer] = field(default_factory=list)
+    missing: int = 0
+    problem: str | None = None
+
+    @property
+    def positions(self) -> list[np.ndarray]:
+        """``(N, 3)`` Å each."""
+        return [conformer.positions for conformer in self.conformers]
+
+    @property
+    def energies(self) -> list[float]:
+        """kcal/mol each; empty where none was computed."""
+        return [conformer.energy for conformer in self.conformers if conformer.energy is not None]
+
+    @property
+    def init(self) -> list[str]:
+        """How each conformer was made."""
+        return [conformer.init for conformer in self.conformers]
