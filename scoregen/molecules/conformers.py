@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from rdkit.Chem import Mol
 
 from scoregen.core.denoiser import Denoiser
@@ -18,8 +19,10 @@ from scoregen.hub import Model, from_pretrained
 from .chem import standardise
 from .drawing import draw
 from .ensemble import Conformer, Ensemble
+from .features import featurise
 from .finishing import finish
-from .settings import Settings
+from .graph import molecule_data
+from .settings import THEORY, Settings
 from .stereo import with_positions
 
 __all__ = ["Conformer", "ConformerGenerator", "Ensemble", "Settings"]
@@ -48,12 +51,14 @@ class ConformerGenerator:
         model: Model = from_pretrained(name, "molecules", device)
         return cls(model.denoiser, model.name)
 
-    def generate(self, molecule: str | Mol, n: int = 1, *, seed: int = 0, **settings: object) -> list[Mol]:
+    def generate(
+        self, molecule: str | Mol, n: int | str = 1, *, seed: int = 0, **settings: object
+    ) -> list[Mol]:
         """Conformers of one molecule, each an RDKit molecule with hydrogens and one conformer.
 
         Args:
             molecule: SMILES or RDKit molecule; stated stereo is kept, open stereo is free.
-            n: conformers wanted.
+            n: conformers wanted, or ``"auto"``.
             seed: any integer.
             settings: further fields of :class:`Settings`.
 
@@ -82,14 +87,34 @@ class ConformerGenerator:
             on_done: called with (geometries accepted or given up, all).
         """
         ensembles = [Ensemble(mol) for mol in molecules]
-        counts = [settings.n for _ in molecules]
-        draw(self.denoiser, ensembles, [settings.drawn(n) for n in counts], settings, on_done)
-        for ensemble, n in zip(ensembles, counts, strict=True):
-            ensemble.missing = max(n - len(ensemble.conformers), 0)
+        draw(self.denoiser, ensembles, settings, on_done)
+
+        def score(mol: Mol, positions: np.ndarray) -> np.ndarray:
+            return self.log_likelihood(mol, positions, seed=settings.seed, theory=settings.theory)
+
+        for ensemble in ensembles:
+            wanted = settings.count(ensemble.mol)
+            ensemble.missing = max(wanted - len(ensemble.conformers), 0)
             if ensemble.missing and ensemble.problem is None:
                 ensemble.problem = (
-                    f"{ensemble.missing} of {n} conformers failed the stereo and geometry checks "
+                    f"{ensemble.missing} of {wanted} conformers failed the stereo and geometry checks "
                     f"{settings.tries} times and were not written; try another --seed or --init"
                 )
-            finish(ensemble, n, settings)
+            finish(ensemble, settings, score)
         return ensembles
+
+    def log_likelihood(
+        self, mol: Mol, positions: np.ndarray, *, seed: int = 0, theory: str = "auto"
+    ) -> np.ndarray:
+        """Log-likelihood of geometries under the model, ``(K,)``, nats; for ranking those of one molecule.
+
+        Args:
+            mol: from :func:`scoregen.molecules.chem.standardise`.
+            positions: ``(K, N, 3)``, Å.
+            seed: any integer; of the probes that estimate the divergence.
+            theory: as in :class:`Settings`.
+        """
+        from .likelihood import log_likelihoods
+
+        graph = molecule_data(featurise(mol), theory=THEORY if theory == "auto" else theory)
+        return log_likelihoods(self.denoiser, graph, positions, seed=seed)

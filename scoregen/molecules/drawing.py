@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from rdkit.Chem import Mol
@@ -12,33 +12,40 @@ from scoregen.core.denoiser import Denoiser
 
 from .chem import canonical_smiles
 from .ensemble import Conformer, Ensemble
-from .etkdg import embed
 from .features import featurise
 from .graph import MoleculeData, molecule_data
 from .sampler import Draw, Schedule, draw_positions, sample_key
-from .settings import RETRY, Settings
-from .stereo import geometry_ok, stereo_matches
+from .settings import FALLBACK, RETRY, SIGMA, STEPS, THEORY, Settings
+from .starts import Start, make_starts
+from .stereo import sound
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One try at a geometry: from a start, noised to a share of its usual level, or from noise (None)."""
+
+    start: Start | None = None
+    scale: float = 1.0
 
 
 @dataclass
 class _Slot:
-    """One geometry still to be drawn."""
+    """One geometry still to be drawn: what is tried for it, in turn."""
 
     molecule: int
-    conformer: int
-    start: np.ndarray | None = None
+    number: int
+    ladder: list[_Attempt] = field(default_factory=list)
     tries: int = 0
+    found: Conformer | None = None
 
-
-def sound(mol: Mol, positions: np.ndarray) -> bool:
-    """Whether a geometry may be written: every stated stereo element, no broken bond, no clash."""
-    return geometry_ok(mol, positions) and stereo_matches(mol, positions)
+    @property
+    def open(self) -> bool:
+        return self.found is None and self.tries < len(self.ladder)
 
 
 def draw(
     denoiser: Denoiser,
     ensembles: Sequence[Ensemble],
-    counts: Sequence[int],
     settings: Settings,
     on_done: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -47,50 +54,70 @@ def draw(
     Args:
         denoiser: the model.
         ensembles: the molecules, without conformers.
-        counts: geometries wanted of each.
-        settings: how to draw.
+        settings: how many of each, and how to draw.
         on_done: called with (geometries accepted or given up, all).
     """
-    graphs = [molecule_data(featurise(e.mol)) for e in ensembles]
+    theory = THEORY if settings.theory == "auto" else settings.theory
+    graphs = [molecule_data(featurise(e.mol), theory=theory) for e in ensembles]
     names = [canonical_smiles(e.mol) for e in ensembles]
-    found: dict[tuple[int, int], Conformer] = {}
-    waiting = [
-        slot
-        for i, ensemble in enumerate(ensembles)
-        for slot in _slots(i, ensemble, names[i], counts[i], settings)
-    ]
-    total = len(waiting)
+    slots: list[_Slot] = []
+    for i, ensemble in enumerate(ensembles):
+        slots += _slots(i, ensemble, sample_key(names[i], settings.seed), settings)
+    waiting = [slot for slot in slots if slot.open]
     while waiting:
         for slot, positions in _round(denoiser, waiting, graphs, names, settings):
-            mol = ensembles[slot.molecule].mol
+            attempt = slot.ladder[slot.tries]
             slot.tries += 1
-            if sound(mol, positions):
-                origin = "noise" if slot.start is None else "etkdg"
-                found[slot.molecule, slot.conformer] = Conformer(positions, origin)
-            elif slot.tries == settings.tries and slot.start is not None and sound(mol, slot.start):
-                # In some strained cages only the start itself passes: better than nothing, and marked.
-                found[slot.molecule, slot.conformer] = Conformer(slot.start, "etkdg-unrefined")
-        waiting = [s for s in waiting if (s.molecule, s.conformer) not in found and s.tries < settings.tries]
+            if sound(ensembles[slot.molecule].mol, positions):
+                origin = attempt.start.kind if attempt.start else "noise"
+                slot.found = Conformer(positions, origin)
+            elif slot.tries == len(slot.ladder):
+                slot.found = _unrefined(ensembles[slot.molecule].mol, slot)
+        waiting = [slot for slot in waiting if slot.open]
         if on_done is not None:
-            on_done(total - len(waiting), total)
-    for molecule, conformer in sorted(found):
-        ensembles[molecule].conformers.append(found[molecule, conformer])
+            on_done(len(slots) - len(waiting), len(slots))
+    for slot in slots:
+        if slot.found is not None:
+            ensembles[slot.molecule].conformers.append(slot.found)
 
 
-def _slots(i: int, ensemble: Ensemble, name: str, count: int, settings: Settings) -> list[_Slot]:
-    """The draws to make for one molecule; none, and a problem, where ETKDG is asked for and fails."""
-    slots = [_Slot(i, k) for k in range(count)]
-    if settings.init == "noise":
-        return slots
-    from_etkdg = slots[::2] if settings.init == "mix" else slots
-    starts = embed(ensemble.mol, len(from_etkdg), sample_key(name, settings.seed))
-    if not starts and settings.init == "etkdg":
+def _slots(i: int, ensemble: Ensemble, seed: int, settings: Settings) -> list[_Slot]:
+    """The geometries to draw of one molecule; none, and a problem, where there is no start as asked for."""
+    count = settings.drawn(ensemble.mol)
+    kinds = [settings.starts[k % len(settings.starts)] for k in range(count)]
+    wanted = [kind for kind in kinds if kind != "noise"]
+    starts = make_starts(ensemble.mol, wanted, seed)
+    if wanted and not starts and not settings.falls_back:
         ensemble.problem = "ETKDG found no geometry to start from; use --init auto or noise"
         return []
-    # Where ETKDG found fewer than asked for, starts repeat: the noise still differs.
-    for k, slot in enumerate(from_etkdg):
-        slot.start = starts[k % len(starts)] if starts else None
+    slots, queue = [], iter(starts)
+    for number, kind in enumerate(kinds):
+        start = None if kind == "noise" else next(queue, None)
+        spare = starts[number % len(starts)] if starts else None
+        slots.append(_Slot(i, number, _ladder(start, spare, settings)))
     return slots
+
+
+def _ladder(start: Start | None, spare: Start | None, settings: Settings) -> list[_Attempt]:
+    """Tries of one slot: from its start with less and less noise, then from the other kind of start."""
+    from_noise = [_Attempt()]
+
+    def refined(from_: Start, first: int, tries: int) -> list[_Attempt]:
+        return [_Attempt(from_, RETRY[min(first + k, len(RETRY) - 1)]) for k in range(tries)]
+
+    if start is not None:
+        other = from_noise * FALLBACK if settings.falls_back else []
+        return refined(start, 0, settings.tries) + other
+    other = refined(spare, len(RETRY) - FALLBACK, FALLBACK) if spare and settings.falls_back else []
+    return from_noise * settings.tries + other
+
+
+def _unrefined(mol: Mol, slot: _Slot) -> Conformer | None:
+    """The start itself: in some strained cages nothing else passes. Better than nothing, and marked."""
+    for attempt in slot.ladder:
+        if attempt.start is not None and sound(mol, attempt.start.positions):
+            return Conformer(attempt.start.positions, f"{attempt.start.kind}-unrefined")
+    return None
 
 
 def _round(
@@ -104,18 +131,24 @@ def _round(
     drawn: list[tuple[_Slot, np.ndarray]] = []
     groups: dict[Schedule, list[_Slot]] = {}
     for slot in waiting:
-        groups.setdefault(_schedule(denoiser, slot, settings), []).append(slot)
+        groups.setdefault(_schedule(denoiser, slot.ladder[slot.tries], settings), []).append(slot)
     for schedule, slots in groups.items():
         draws = [
-            Draw(graphs[s.molecule], sample_key(names[s.molecule], s.conformer, s.tries), s.start)
-            for s in slots
+            Draw(
+                graphs[slot.molecule],
+                sample_key(names[slot.molecule], slot.number, slot.tries),
+                attempt.start.positions if (attempt := slot.ladder[slot.tries]).start else None,
+            )
+            for slot in slots
         ]
         positions = draw_positions(denoiser, draws, schedule, settings.seed)
         drawn += zip(slots, positions, strict=True)
     return drawn
 
 
-def _schedule(denoiser: Denoiser, slot: _Slot, settings: Settings) -> Schedule:
-    if slot.start is None:
-        return Schedule(settings.steps or 15, denoiser.sde.t_max)
-    return Schedule(settings.steps or 6, settings.sigma * RETRY[min(slot.tries, len(RETRY) - 1)])
+def _schedule(denoiser: Denoiser, attempt: _Attempt, settings: Settings) -> Schedule:
+    if attempt.start is None:
+        return Schedule(settings.steps or STEPS["noise"], denoiser.sde.t_max, settings.solver)
+    kind = attempt.start.kind
+    sigma = (settings.sigma or SIGMA[kind]) * attempt.scale
+    return Schedule(settings.steps or STEPS[kind], sigma, settings.solver)

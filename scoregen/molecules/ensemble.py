@@ -14,16 +14,20 @@ class Conformer:
 
     Args:
         positions: ``(N, 3)`` Å.
-        init: how it was made: ``noise``, ``etkdg``, or ``etkdg-unrefined``: the start itself, where no
-            draw passed the checks.
+        init: what it was made from: ``noise``, ``etkdg``, ``mmff``; with ``-unrefined`` it is the start
+            itself, where no draw passed the checks.
+        raw: the geometry before relaxation, ``(N, 3)`` Å; None where it was not relaxed.
         energy: kcal/mol, where one was computed.
+        log_likelihood: of the positions under the model, nats, where it was computed.
         population: share of the molecule's draws nearest to this conformer, where more were drawn than kept.
-        spread: RMS distance of those draws to it, Å.
+        spread: RMS distance of those draws to it, Å: how well the draws agree on this conformer.
     """
 
     positions: np.ndarray
     init: str
+    raw: np.ndarray | None = None
     energy: float | None = None
+    log_likelihood: float | None = None
     population: float | None = None
     spread: float | None = None
 
@@ -56,5 +60,5 @@ class Ensemble:
 
     @property
     def init(self) -> list[str]:
-        """How each conformer was made."""
+        """What each conformer was made from."""
         return [conformer.init for conformer in self.conformers]

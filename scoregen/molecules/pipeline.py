@@ -12,25 +12,29 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from scoregen.errors import InputError
 from scoregen.files import atomic_path
 
 from .chem import canonical_smiles
 from .conformers import ConformerGenerator
 from .ensemble import Ensemble
+from .enumeration import enumerate_inputs
 from .inputs import MoleculeInput, read_inputs
 from .records import SdfWriter, write_errors
 from .settings import Settings
-from .stereo import list_stereo, stereo_matches
+from .stereo import list_stereo, stereo_matches, stereo_shown
 
 CHUNK = 256
 """Molecules in memory at once, and what an interrupted run loses at most."""
+
+CHUNK_ATOMS = 2_000_000
+"""Atoms of all geometries drawn for a chunk: some 100 MB."""
 
 Failure = tuple[str, int, str]
 """Input as given, its line, and the reason it failed."""
@@ -38,13 +42,27 @@ Failure = tuple[str, int, str]
 
 @dataclass
 class Summary:
-    """What a conformer job did."""
+    """What a conformer job did.
+
+    Args:
+        inputs: entries read, good and bad.
+        molecules: molecules with at least one record; more than inputs where stereo was enumerated.
+        records: conformers written.
+        seconds: wall time.
+        model: name of the model.
+        output: the SDF.
+        raw: the SDF of raw geometries, where kept.
+        settings: what was asked for.
+        failures: (input, line, reason) each.
+    """
 
     inputs: int = 0
+    molecules: int = 0
     records: int = 0
     seconds: float = 0.0
     model: str = ""
     output: str = ""
+    raw: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -59,6 +77,8 @@ def run_conformers(
     generator: ConformerGenerator,
     settings: Settings,
     *,
+    enumerate_stereo: bool = False,
+    keep_raw: bool = False,
     errors: str | Path | None = None,
     resume: bool = False,
     on_failure: Callable[[str, int, str], None] | None = None,
@@ -71,6 +91,9 @@ def run_conformers(
         out: ``.sdf`` or ``.sdf.gz``.
         generator: the model.
         settings: what is wanted of each molecule.
+        enumerate_stereo: every stereoisomer of an input that leaves stereo open, as a molecule of its own.
+        keep_raw: write the geometries as they were before relaxation too, record for record, into
+            :func:`raw_path`.
         errors: CSV for the inputs that failed; written (header only when none failed) if given.
         resume: keep finished chunks beside the output if the run is interrupted, and use those that an
             earlier run with the same inputs, settings and model left there.
@@ -78,34 +101,51 @@ def run_conformers(
         on_done: progress, called with (conformers done, all) of the chunk at work.
 
     Raises:
-        InputError: the output is not an SDF name.
+        InputError: the output is not an SDF name, or raw geometries are wanted where nothing is relaxed.
     """
     started = time.monotonic()
     out = Path(out)
     SdfWriter(out)  # refuses a wrong suffix before any work is done
+    if keep_raw and settings.relax == "none":
+        raise InputError("--keep-raw keeps geometries from before relaxation: add --relax mmff or gfn2")
     summary = Summary(model=generator.name, output=str(out), settings=asdict(settings))
+    entries = _counted(read_inputs(inputs), summary)
+    if enumerate_stereo:
+        entries = enumerate_inputs(entries)
     shards: list[Path] = []
     suffix = ".sdf.gz" if out.suffix.lower() == ".gz" else ".sdf"
     with _shard_folder(out, resume) as folder:
-        for number, chunk in enumerate(_chunks(read_inputs(inputs))):
+        for number, chunk in enumerate(_chunks(entries, settings)):
             shard = folder / f"{number:06d}{suffix}"
-            key = _key(chunk, settings, generator.name)
-            done = _finished(shard, key) or _make(shard, key, chunk, generator, settings, on_done)
+            key = _key(chunk, settings, generator.name, keep_raw)
+            done = _finished(shard, key) or _make(shard, key, chunk, generator, settings, keep_raw, on_done)
             shards.append(shard)
-            summary.inputs += len(chunk)
+            summary.molecules += done["molecules"]
             summary.records += done["records"]
             for text, line, reason in done["failures"]:
                 summary.failures.append((text, line, reason))
                 if on_failure is not None:
                     on_failure(text, line, reason)
-        with atomic_path(out) as target, open(target, "wb") as whole:
-            for shard in shards:  # gzip members, like SDF records, may simply follow each other
-                with open(shard, "rb") as part:
-                    shutil.copyfileobj(part, whole)
+        if keep_raw:
+            summary.raw = str(raw_path(out))
+            _join([raw_path(shard) for shard in shards], raw_path(out))
+        _join(shards, out)
     if errors is not None:
         write_errors(errors, summary.failures)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def raw_path(out: Path) -> Path:
+    """Where the raw geometries go: ``name_raw.sdf`` beside ``name.sdf``."""
+    end = out.name.lower().removesuffix(".gz").rfind(".")
+    return out.with_name(f"{out.name[:end]}_raw{out.name[end:]}")
+
+
+def _counted(entries: Iterable[MoleculeInput], summary: Summary) -> Iterator[MoleculeInput]:
+    for entry in entries:
+        summary.inputs += 1
+        yield entry
 
 
 @contextmanager
@@ -122,14 +162,23 @@ def _shard_folder(out: Path, resume: bool) -> Iterator[Path]:
     shutil.rmtree(kept)
 
 
-def _chunks(entries: Iterator[MoleculeInput]) -> Iterator[list[MoleculeInput]]:
-    while chunk := list(islice(entries, CHUNK)):
+def _chunks(entries: Iterable[MoleculeInput], settings: Settings) -> Iterator[list[MoleculeInput]]:
+    chunk: list[MoleculeInput] = []
+    atoms = 0
+    for entry in entries:
+        size = entry.mol.GetNumAtoms() * settings.drawn(entry.mol) if entry.mol is not None else 0
+        if chunk and (len(chunk) == CHUNK or atoms + size > CHUNK_ATOMS):
+            yield chunk
+            chunk, atoms = [], 0
+        chunk.append(entry)
+        atoms += size
+    if chunk:
         yield chunk
 
 
-def _key(chunk: Sequence[MoleculeInput], settings: Settings, model: str) -> str:
+def _key(chunk: Sequence[MoleculeInput], settings: Settings, model: str, keep_raw: bool) -> str:
     """Fingerprint of everything that decides what a shard holds."""
-    lines = [repr((settings, model)), *(repr((e.text, e.name, e.line, e.source)) for e in chunk)]
+    lines = [repr((settings, model, keep_raw)), *(repr((e.text, e.name, e.line, e.source)) for e in chunk)]
     lines += [canonical_smiles(e.mol) for e in chunk if e.mol is not None]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
@@ -153,47 +202,88 @@ def _make(
     chunk: Sequence[MoleculeInput],
     generator: ConformerGenerator,
     settings: Settings,
+    keep_raw: bool,
     on_done: Callable[[int, int], None] | None,
 ) -> dict[str, Any]:
     """Generate one chunk, write its shard and then its marker; returns the marker's content."""
     failures: list[Failure] = []
     good = [entry.mol for entry in chunk if entry.mol is not None]
-    made = iter(generator.ensembles(good, settings, on_done))
-    with SdfWriter(shard) as sdf:
-        for entry in chunk:
-            if entry.mol is None:
-                failures.append((entry.text, entry.line, entry.error or "unusable"))
-                continue
-            ensemble = next(made)
-            _write(sdf, entry, ensemble, generator.name, settings)
-            if ensemble.problem is not None:
-                failures.append((entry.text, entry.line, ensemble.problem))
-    content: dict[str, Any] = {"key": key, "records": sdf.count, "failures": failures}
+    made = generator.ensembles(good, settings, on_done)
+    ensembles = iter(made)
+    written: list[tuple[str, Ensemble]] = []
+    for entry in chunk:
+        if entry.mol is None:
+            failures.append((entry.text, entry.line, entry.error or "unusable"))
+            continue
+        ensemble = next(ensembles)
+        written.append((entry.name, ensemble))
+        if ensemble.problem is not None:
+            failures.append((entry.text, entry.line, ensemble.problem))
+    if keep_raw:
+        _write(raw_path(shard), written, generator.name, settings, raw=True)
+    records = _write(shard, written, generator.name, settings)
+    content: dict[str, Any] = {
+        "key": key,
+        "molecules": sum(bool(ensemble.conformers) for ensemble in made),
+        "records": records,
+        "failures": failures,
+    }
     with atomic_path(_marker(shard)) as target:
         target.write_text(json.dumps(content))
     return content
 
 
-def _write(sdf: SdfWriter, entry: MoleculeInput, ensemble: Ensemble, model: str, settings: Settings) -> None:
+def _write(
+    path: Path,
+    named: Sequence[tuple[str, Ensemble]],
+    model: str,
+    settings: Settings,
+    *,
+    raw: bool = False,
+) -> int:
+    """Write ensembles as records; with ``raw``, their geometries from before relaxation."""
+    with SdfWriter(path) as sdf:
+        for name, ensemble in named:
+            for k, properties in enumerate(_properties(ensemble, model, settings, raw)):
+                conformer = ensemble.conformers[k]
+                positions = conformer.raw if raw and conformer.raw is not None else conformer.positions
+                sdf.write(ensemble.mol, positions, name=name, properties=properties)
+    return sdf.count
+
+
+def _properties(ensemble: Ensemble, model: str, settings: Settings, raw: bool) -> Iterator[dict[str, Any]]:
+    """Data items of each conformer's record."""
     mol = ensemble.mol
-    smiles = canonical_smiles(mol)
-    open_elements = list_stereo(mol).unspecified
+    smiles, unspecified = canonical_smiles(mol), list_stereo(mol).unspecified
     lowest = min(ensemble.energies, default=0.0)
     for k, conformer in enumerate(ensemble.conformers):
+        relaxed = not raw and conformer.raw is not None
+        positions = conformer.positions if relaxed or conformer.raw is None else conformer.raw
         properties: dict[str, Any] = {
             "smiles": smiles,
             "conformer": k,
             "seed": settings.seed,
             "model": model,
             "init": conformer.init,
-            "relax": settings.relax,
-            "stereo_ok": stereo_matches(mol, conformer.positions),
-            "stereo_unspecified": open_elements,
+            "relax": settings.relax if relaxed else "none",
+            "stereo_ok": stereo_matches(mol, positions),
+            "stereo_unspecified": unspecified,
         }
-        if conformer.energy is not None:
+        if unspecified:
+            properties["stereo_drawn"] = stereo_shown(mol, positions)
+        if conformer.energy is not None and not raw:
             properties["energy_kcal_mol"] = conformer.energy
             properties["relative_energy_kcal_mol"] = conformer.energy - lowest
-        if conformer.population is not None:
-            properties["population"] = conformer.population
-            properties["spread"] = conformer.spread
-        sdf.write(mol, conformer.positions, name=entry.name, properties=properties)
+        if not raw:
+            properties["log_likelihood"] = conformer.log_likelihood
+        properties["population"] = conformer.population
+        properties["spread"] = conformer.spread
+        yield properties
+
+
+def _join(shards: Sequence[Path], out: Path) -> None:
+    """Concatenate shards into a file that appears whole; gzip members, like SDF records, may follow on."""
+    with atomic_path(out) as target, open(target, "wb") as whole:
+        for shard in shards:
+            with open(shard, "rb") as part:
+                shutil.copyfileobj(part, whole)

@@ -22,12 +22,9 @@ class Selection:
     picked: list[int]
     distances: np.ndarray
 
-    def only(self, mask: Sequence[bool]) -> Selection:
-        """The selection without those whose mask is False."""
-        keep = np.asarray(mask, bool)
-        return Selection(
-            [p for p, good in zip(self.picked, mask, strict=True) if good], self.distances[:, keep]
-        )
+    def only(self, order: Sequence[int]) -> Selection:
+        """The representatives of these places, in this order."""
+        return Selection([self.picked[k] for k in order], self.distances[:, list(order)])
 
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
         """Population and spread of each representative, ``(k,)`` each.
@@ -74,8 +71,8 @@ def medoids(distances: np.ndarray, k: int) -> list[int]:
     return _greedy(distances, np.sort(picked), k)
 
 
-def distinct(distances: np.ndarray, threshold: float) -> list[bool]:
-    """Whether each geometry is ``threshold`` or more from all kept before it.
+def distinct(distances: np.ndarray, threshold: float) -> list[int]:
+    """Indices of the geometries that are ``threshold`` or more from all kept before them.
 
     Args:
         distances: ``(M, M)``, in the order in which geometries are preferred.
@@ -85,7 +82,7 @@ def distinct(distances: np.ndarray, threshold: float) -> list[bool]:
     for i in range(len(distances)):
         if not kept or distances[i, kept].min() >= threshold:
             kept.append(i)
-    return [i in set(kept) for i in range(len(distances))]
+    return kept
 
 
 def _greedy(distances: np.ndarray, candidates: np.ndarray, k: int) -> list[int]:

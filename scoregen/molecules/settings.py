@@ -1,18 +1,50 @@
-"""What can be asked of the conformer generator."""
+"""What can be asked of the conformer generator, and the defaults."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from rdkit.Chem import Mol, rdMolDescriptors
+
+from scoregen.core.solvers import SOLVERS as CORE_SOLVERS
 from scoregen.errors import InputError
 
 from .relax import METHODS
+from .vocabulary import THEORIES
 
-INITS = ("auto", "etkdg", "noise", "mix")
+SINGLE_STARTS = ("noise", "etkdg", "mmff")
+INITS = ("auto", "mix", *SINGLE_STARTS)
+RANKS = ("none", "energy", "likelihood", "population")
 
-# Noise levels of successive tries from ETKDG, relative to the first: less noise keeps more of the start.
+STEPS = {"noise": 15, "etkdg": 6, "mmff": 6}
+"""Network calls of a draw, by its start."""
+
+SIGMA = {"etkdg": 0.5, "mmff": 0.2}
+"""Noise level to which a start is noised, Å in the harmonic metric: about what is wrong with it."""
+
+THEORY = "gfn2"
+"""Kind of geometry asked of models that are told (``theory="auto"``)."""
+
 RETRY = (1.0, 1.0, 0.5, 0.5, 0.25, 0.1)
+"""Noise levels of successive tries from a start, relative to the first: less noise keeps more of it."""
+
+FALLBACK = 3
+"""Tries from another start, where the settings allow one, after the first start's tries are spent."""
+
+COUNTS = ((7, 50), (12, 200), (math.inf, 300))
+"""``n="auto"``: conformers for molecules of at most so many rotatable bonds (Ebejer, Morris & Deane 2012)."""
+
+AUTO_PRUNE = 0.5
+"""Å; what programs for drug-like molecules take conformers to be duplicates below (OMEGA, CONFORGE)."""
+
+AUTO_WINDOW = 6.0
+"""kcal/mol; bound ligands are rarely strained by more (Perola & Charifson 2004)."""
+
+# Two network calls a step, the second at a time off the grid: the estimate that self-conditioning keeps from
+# call to call would then belong to another step.
+_TWO_CALLS = ("heun", "dpmpp-2s", "heun-churn", "pc")
+SOLVERS = tuple(name for name in CORE_SOLVERS if name not in _TWO_CALLS)
 
 
 @dataclass(frozen=True)
@@ -20,45 +52,69 @@ class Settings:
     """What is asked of the generator.
 
     Args:
-        n: conformers of each molecule.
+        n: conformers of each molecule, or ``"auto"``: 50, 200 or 300 by its rotatable bonds (:data:`COUNTS`).
         draws: geometries drawn for each conformer kept; with more than 1 the conformers are the medoids of
             what was drawn, with ``population`` and ``spread``.
         seed: any integer; the same seed gives the same conformers, alone or among others.
-        steps: network calls of a draw; None takes the default of the start (15 from noise, 6 from ETKDG).
+        steps: network calls of a draw; None takes the default of the start, :data:`STEPS`.
         init: ``"noise"`` starts from pure noise; ``"etkdg"`` noises an ETKDG geometry to ``sigma`` and
-            denoises it; ``"auto"`` is ``"etkdg"`` where RDKit embeds the molecule and ``"noise"`` elsewhere;
-            ``"mix"`` is ``"auto"`` with every second conformer from noise: the two starts find different
-            conformers.
-        sigma: noise level of the ETKDG start, Å in the harmonic metric.
+            denoises it; ``"mmff"`` relaxes the ETKDG geometry with MMFF94s before (where there are
+            parameters and the stereo survives). Several joined by ``+`` take turns: ``"mmff+noise"``.
+            ``"auto"`` is ``"etkdg"`` and ``"mix"`` is ``"etkdg+noise"``, both with the other start where one
+            fails; the two starts find different conformers.
+        sigma: noise level of starts that are geometries, Å in the harmonic metric; None is :data:`SIGMA`.
+        solver: integration rule, one of :data:`SOLVERS`.
+        theory: the kind of reference geometry asked for, one of
+            :data:`~scoregen.molecules.vocabulary.THEORIES`, or ``"auto"``; models that were not trained to be
+            told ignore it.
         relax: ``"none"``, ``"mmff"`` or ``"gfn2"``: relaxation after drawing.
-        prune: drop a conformer nearer than this to an earlier one (Å, symmetric heavy-atom RMSD).
-        energy_window: drop conformers this far (kcal/mol) above the lowest; None keeps all.
-        tries: draws of each conformer before it is given up.
+        rank: order of the conformers: ``"none"`` (as drawn or picked), ``"energy"`` (of the relaxation, else
+            MMFF94s), ``"likelihood"`` (of the model) or ``"population"``.
+        prune: drop a conformer nearer than this to a better-ranked one (Å, symmetric heavy-atom RMSD); None
+            is 0, with ``n="auto"`` :data:`AUTO_PRUNE`.
+        energy_window: drop conformers this far (kcal/mol) above the lowest; None keeps all, but with
+            ``n="auto"`` and energies at hand it is :data:`AUTO_WINDOW`.
+        tries: draws of each conformer before its start is given up.
 
     Raises:
         InputError: a value out of range.
     """
 
-    n: int = 1
+    n: int | str = 1
     draws: float = 1.0
     seed: int = 0
     steps: int | None = None
     init: str = "auto"
-    sigma: float = 0.5
+    sigma: float | None = None
+    solver: str = "dpmpp-2m"
+    theory: str = "auto"
     relax: str = "none"
-    prune: float = 0.0
+    rank: str = "none"
+    prune: float | None = None
     energy_window: float | None = None
     tries: int = len(RETRY)
 
     def __post_init__(self) -> None:
+        count = self.n == "auto" or (isinstance(self.n, int) and self.n >= 1)
+        starts = self.init in INITS or set(self.init.split("+")) <= set(SINGLE_STARTS)
         checks = (
-            (self.n >= 1, f"-n must be at least 1, got {self.n}"),
+            (count, f"-n must be at least 1, or auto; got {self.n}"),
             (1 <= self.draws <= 100, f"--draws must be between 1 and 100, got {self.draws}"),
             (self.steps is None or self.steps >= 1, f"--steps must be at least 1, got {self.steps}"),
-            (self.init in INITS, f"--init '{self.init}' is not one of {', '.join(INITS)}"),
-            (self.sigma > 0, f"sigma must be positive, got {self.sigma}"),
+            (starts, f"--init '{self.init}' is not one of {', '.join(INITS)}, or several joined by +"),
+            (self.sigma is None or self.sigma > 0, f"--sigma must be positive, got {self.sigma}"),
+            (self.solver in SOLVERS, f"--solver '{self.solver}' is not one of {', '.join(SOLVERS)}"),
+            (
+                self.theory in ("auto", *THEORIES),
+                f"--theory '{self.theory}' is not one of auto, {', '.join(THEORIES)}",
+            ),
             (self.relax in METHODS, f"--relax '{self.relax}' is not one of {', '.join(METHODS)}"),
-            (self.prune >= 0, f"--prune must be 0 or more Å, got {self.prune}"),
+            (self.rank in RANKS, f"--rank '{self.rank}' is not one of {', '.join(RANKS)}"),
+            (
+                self.rank != "population" or self.draws > 1,
+                "--rank population counts draws: ask for more than are kept, e.g. --draws 4",
+            ),
+            (self.prune is None or self.prune >= 0, f"--prune must be 0 or more Å, got {self.prune}"),
             (
                 self.energy_window is None or self.energy_window > 0,
                 f"--energy-window must be positive kcal/mol, got {self.energy_window}",
@@ -69,6 +125,41 @@ class Settings:
             if not good:
                 raise InputError(message)
 
-    def drawn(self, n: int) -> int:
-        """Geometries to draw for ``n`` conformers."""
-        return math.ceil(n * self.draws - 1e-9)
+    def count(self, mol: Mol) -> int:
+        """Conformers wanted of ``mol``."""
+        if isinstance(self.n, int):
+            return self.n
+        rotors = rdMolDescriptors.CalcNumRotatableBonds(mol)
+        return next(count for most, count in COUNTS if rotors <= most)
+
+    def drawn(self, mol: Mol) -> int:
+        """Geometries to draw of ``mol``."""
+        return math.ceil(self.count(mol) * self.draws - 1e-9)
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Starts of successive draws, in turn."""
+        named = {"auto": ("etkdg",), "mix": ("etkdg", "noise")}
+        return named.get(self.init) or tuple(self.init.split("+"))
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether another start may be taken where one fails."""
+        return self.init == "auto" or len(set(self.starts)) > 1
+
+    @property
+    def energetic(self) -> bool:
+        """Whether energies are computed."""
+        return self.relax != "none" or self.energy_window is not None or self.rank == "energy"
+
+    @property
+    def threshold(self) -> float:
+        """RMSD below which two conformers are duplicates, Å; 0 keeps all."""
+        return self.prune if self.prune is not None else AUTO_PRUNE if self.n == "auto" else 0.0
+
+    @property
+    def window(self) -> float:
+        """Energy window, kcal/mol."""
+        if self.energy_window is not None:
+            return self.energy_window
+        return AUTO_WINDOW if self.n == "auto" else math.inf

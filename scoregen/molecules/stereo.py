@@ -9,6 +9,7 @@ from rdkit import Chem
 from rdkit.Chem import Mol
 from rdkit.Geometry import Point3D
 
+from scoregen.molecules.chem import canonical_smiles
 from scoregen.molecules.features import chiral_rows, cistrans_rows
 from scoregen.molecules.vocabulary import CIS
 
@@ -126,6 +127,26 @@ def geometry_ok(mol: Mol, positions: np.ndarray, *, clash: float = 1.0) -> bool:
     ratio[bonded[:, 0], bonded[:, 1]] = ratio[bonded[:, 1], bonded[:, 0]] = np.inf
     np.fill_diagonal(ratio, np.inf)
     return bool((ratio >= clash).all())
+
+
+def stereo_shown(mol: Mol, positions: np.ndarray) -> str:
+    """Isomeric SMILES of what a geometry shows, open elements included.
+
+    Args:
+        mol: with explicit hydrogens.
+        positions: ``(N, 3)``, Å; must show what ``mol`` states.
+    """
+    read = with_positions(mol, positions)
+    Chem.AssignStereochemistryFrom3D(read, replaceExistingTags=True)
+    for atom, stated in zip(read.GetAtoms(), mol.GetAtoms(), strict=True):
+        if atom.GetChiralTag() == Chem.ChiralType.CHI_UNSPECIFIED:  # three-coordinate P, see stereo_matches
+            atom.SetChiralTag(stated.GetChiralTag())
+    return canonical_smiles(read)
+
+
+def sound(mol: Mol, positions: np.ndarray) -> bool:
+    """Whether a geometry may be written: every stated stereo element, no broken bond, no clash."""
+    return geometry_ok(mol, positions) and stereo_matches(mol, positions)
 
 
 def with_positions(mol: Mol, positions: np.ndarray) -> Mol:

@@ -8,7 +8,7 @@ import torch
 from rdkit import Chem
 
 from scoregen.errors import InputError
-from scoregen.molecules import drawing, pipeline
+from scoregen.molecules import pipeline, starts
 from scoregen.molecules.chem import canonical_smiles, standardise
 from scoregen.molecules.conformers import ConformerGenerator, Settings
 from scoregen.molecules.metrics import pairwise_rmsd, rmsd_matrix
@@ -71,7 +71,7 @@ def test_where_no_draw_passes_the_sound_start_is_kept_and_marked():
 
 
 def test_a_molecule_that_etkdg_cannot_embed_is_reported_or_drawn_from_noise(generator, monkeypatch):
-    monkeypatch.setattr(drawing, "embed", lambda *a, **k: [])
+    monkeypatch.setattr(starts, "embed", lambda *a, **k: [])
     mol = standardise("CCO")
     failed = generator.ensembles([mol], Settings(n=2, init="etkdg"))[0]
     assert failed.positions == [] and failed.missing == 2 and "no geometry" in (failed.problem or "")
@@ -105,7 +105,7 @@ def test_pruning_keeps_distinct_geometries():
     _, other = with_geometry("CCCCO", seed=11)
     turned = positions @ np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
     distances = pairwise_rmsd(mol, np.stack([positions, turned, other]))
-    assert distinct(distances, 0.05) == [True, False, True]
+    assert distinct(distances, 0.05) == [0, 2]
 
 
 def test_more_draws_than_conformers_give_representatives_with_their_populations(generator):
@@ -128,18 +128,24 @@ def test_more_draws_than_conformers_give_representatives_with_their_populations(
     assert [c.population for c in one.conformers] == [1]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"n": 0},
-        {"draws": 0.5},
-        {"steps": 0},
-        {"init": "magic"},
-        {"relax": "dft"},
-        {"prune": -1},
-        {"energy_window": 0},
-    ],
-)
+WRONG = [
+    {"n": 0},
+    {"n": "many"},
+    {"draws": 0.5},
+    {"steps": 0},
+    {"init": "magic"},
+    {"init": "etkdg+magic"},
+    {"sigma": 0},
+    {"solver": "heun"},
+    {"theory": "ccsd"},
+    {"relax": "dft"},
+    {"rank": "population"},
+    {"prune": -1},
+    {"energy_window": 0},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_settings_out_of_range_are_named(wrong):
     with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
         Settings(**wrong)
