@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from scoregen.molecules.minima import EnsembleSettings
 
 
 def prepare(
     kind: Annotated[str, typer.Argument(metavar="molecules|audio", help="What the sources hold.")],
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE", help="SDF files, or sound files and folders.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="SDF files, or sound files and folders; with --ensembles SMILES, .smi or .csv files.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Cache folder to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Cache folder to write; with --ensembles an SDF.")],
     holdout: Annotated[
         list[str] | None,
         typer.Option(help="Kept out of training: a file of record titles or an SDF; for audio a speaker."),
@@ -21,12 +28,50 @@ def prepare(
     dev_fraction: Annotated[float | None, typer.Option(help="Share kept out for the held-out loss.")] = None,
     max_records: Annotated[int | None, typer.Option(help="At most so many of each SDF.")] = None,
     mel: Annotated[str, typer.Option(help="Mel convention of an audio cache.")] = "hifigan-22k",
+    ensembles: Annotated[
+        bool,
+        typer.Option("--ensembles", help="Make conformer ensembles of SMILES, an SDF to prepare afterwards."),
+    ] = False,
+    level: Annotated[str, typer.Option(help="Ensembles: minima of mmff, gfnff or gfn2.")] = "gfn2",
+    candidates: Annotated[
+        int | None, typer.Option(help="Ensembles: ETKDG starts; 10 and 5 for each rotatable bond.")
+    ] = None,
+    window: Annotated[
+        float, typer.Option(metavar="KCAL", help="Ensembles: keep minima so far above the lowest.")
+    ] = 6.0,
+    dedup: Annotated[
+        float, typer.Option(metavar="Å", help="Ensembles: nearer minima of one energy are one.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help="Ensembles: same seed, same ensembles.")] = 0,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Ensembles: give a molecule up after.")
+    ] = 600.0,
+    workers: Annotated[int, typer.Option(help="Ensembles: processes, one core each.")] = 1,
+    errors: Annotated[Path | None, typer.Option(help="Ensembles: CSV for the inputs that failed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Turn data into the cache that training reads; RDKit and soundfile work here, once."""
+    """Turn data into the cache that training reads; RDKit and soundfile work here, once.
+
+    With --ensembles the sources are SMILES and the output is an SDF of conformers at a level of theory; the
+    same command goes on where an interrupted one stopped.
+    """
     from scoregen.errors import InputError
 
-    if kind == "molecules":
+    if ensembles:
+        if kind != "molecules":
+            raise InputError("--ensembles is for molecules")
+        if holdout or dev_fraction is not None or max_records is not None:
+            raise InputError(
+                "--holdout, --dev-fraction and --max-records belong to the cache: give them when preparing "
+                "it from the SDF, not with --ensembles"
+            )
+        from scoregen.molecules.minima import EnsembleSettings
+
+        settings = EnsembleSettings(level, candidates, window, dedup, seed, time_limit)
+        _ensembles(sources, out, settings, workers, errors, as_json)
+    elif errors is not None or candidates is not None:
+        raise InputError("--errors and --candidates need --ensembles")
+    elif kind == "molecules":
         _molecules(sources, out, holdout or [], dev_fraction, max_records, as_json)
     elif kind == "audio":
         if max_records is not None:
@@ -37,7 +82,7 @@ def prepare(
 
 
 def _molecules(
-    sources: list[Path],
+    sources: list[str],
     out: Path,
     holdout: list[str],
     dev_fraction: float | None,
@@ -66,8 +111,33 @@ def _molecules(
     )
 
 
+def _ensembles(
+    sources: list[str],
+    out: Path,
+    settings: EnsembleSettings,
+    workers: int,
+    errors: Path | None,
+    as_json: bool,
+) -> None:
+    from scoregen.molecules.ensemble_jobs import make_ensembles
+
+    from .ui import emit, failed, progress
+
+    with progress("molecules") as update:
+        done = make_ensembles(
+            sources, out, settings, workers=workers, errors=errors, on_failure=failed, on_done=update
+        )
+    lost = f"; {len(done.failures)} of {done.inputs} inputs failed" if done.failures else ""
+    emit(
+        as_json,
+        done.as_dict(),
+        f"{done.records} conformers of {done.molecules} molecules in {done.seconds:.1f} s → {out}{lost}",
+    )
+    raise typer.Exit(1 if done.failures else 0)
+
+
 def _audio(
-    sources: list[Path], out: Path, holdout: list[str], dev_fraction: float | None, mel: str, as_json: bool
+    sources: list[str], out: Path, holdout: list[str], dev_fraction: float | None, mel: str, as_json: bool
 ) -> None:
     from dataclasses import asdict
 
@@ -77,7 +147,14 @@ def _audio(
 
     options = {} if dev_fraction is None else {"dev_fraction": dev_fraction}
     with progress("clips") as update:
-        done = prepare_audio(sources, out, spec=mel, holdout_speakers=holdout, progress=update, **options)
+        done = prepare_audio(
+            [Path(source) for source in sources],
+            out,
+            spec=mel,
+            holdout_speakers=holdout,
+            progress=update,
+            **options,
+        )
     for path, reason in done.failed:
         failed(path, None, reason)
     minutes = sum(done.seconds.values()) / 60

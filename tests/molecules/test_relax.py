@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from rdkit.Chem import AllChem
 
 from scoregen.errors import InputError
 from scoregen.molecules.chem import standardise
-from scoregen.molecules.relax import mmff_energy, relax
+from scoregen.molecules.relax import check_available, mmff_energy, relax
 from scoregen.molecules.stereo import with_positions
 from tests.molecules.helpers import with_geometry
 
@@ -51,11 +52,53 @@ def test_gfn2_takes_the_charge_from_the_molecule():
     assert bond(relaxed, 0, 1) == pytest.approx(1.50, abs=0.03)
 
 
+@needs_xtb
+def test_gfnff_and_gfn2_agree_on_ethanol():
+    mol, start = with_geometry("CCO")
+    (ff, low), (xtb, lower) = (relax(mol, start, level) for level in ("gfnff", "gfn2"))
+    assert bond(ff, 0, 1) == pytest.approx(bond(xtb, 0, 1), abs=0.03)
+    assert low != pytest.approx(lower, rel=0.1)  # two methods, not one under two names
+
+
+@needs_xtb
+def test_xtb_is_stopped_when_time_is_up():
+    mol, start = with_geometry("CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)N1CCOCC1")
+    with pytest.raises(InputError, match=r"took more than 0 s"):
+        relax(mol, start, "gfn2", timeout=0.05)
+
+
+@pytest.mark.parametrize("smiles", ["O", "C[NH3+]", "CC(=O)[O-]"])
+def test_tblite_stands_in_for_the_xtb_program(smiles, monkeypatch):
+    pytest.importorskip("tblite.interface")
+    mol, start = with_geometry(smiles)
+    program = relax(mol, start, "gfn2") if shutil.which("xtb") else None
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    _, energy = relax(mol, start, "gfn2")
+    if smiles == "O":
+        assert energy == pytest.approx(-5.0705 * 627.5095, abs=0.1)
+    if program is not None:
+        assert energy == pytest.approx(program[1], abs=0.02)
+    with pytest.raises(InputError, match=r"took more than 0 s"):
+        relax(mol, start, "gfn2", timeout=0.0)
+
+
+def test_none_leaves_the_geometry_as_it_is():
+    mol, start = with_geometry("CCO")
+    relaxed, energy = relax(mol, start, "none")
+    np.testing.assert_array_equal(relaxed, start)
+    assert np.isnan(energy)
+
+
 def test_missing_program_and_parameters_are_named(monkeypatch):
     mol, start = with_geometry("CCO")
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(InputError, match="xtb"):
-        relax(mol, start, "gfn2")
+    monkeypatch.setitem(sys.modules, "tblite.interface", None)
+    for method in ("gfnff", "gfn2"):
+        with pytest.raises(InputError, match=f"{method} needs the xtb program"):
+            relax(mol, start, method)
+        with pytest.raises(InputError, match="apt-get install xtb"):
+            check_available(method)
+    check_available("mmff")
     with pytest.raises(InputError, match="not one of"):
         relax(mol, start, "dft")
     boron = standardise("OB(O)c1ccccc1")
