@@ -1,0 +1,120 @@
+"""What is compared: RDKit and the model, each as a function from a SMILES and a number to conformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rdkit.Chem import Mol, rdDistGeom, rdForceFieldHelpers
+
+from scoregen.errors import InputError
+from scoregen.molecules.chem import standardise
+from scoregen.molecules.metrics import pairwise_rmsd
+from scoregen.molecules.selection import medoids
+
+from .options import Options
+
+# A method makes n conformers of a SMILES: the graph with hydrogens and positions (n', N, 3), Å, n' <= n.
+# It raises InputError where it makes none.
+Method = Callable[[str, int], tuple[Mol, np.ndarray]]
+
+
+def etkdg(
+    smiles: str, n: int, *, seed: int, relax: bool, draws: float = 1.0, threads: int = 1
+) -> tuple[Mol, np.ndarray]:
+    """RDKit ETKDGv3, optionally followed by MMFF94s minimisation.
+
+    Args:
+        smiles: the molecule.
+        n: conformers wanted.
+        seed: of the embedding.
+        relax: minimise, where MMFF94s has parameters.
+        draws: geometries embedded (and minimised) for each one kept; above 1 the medoids are kept, which is
+            the selection that the model has.
+        threads: for both.
+    """
+    mol = standardise(smiles)
+    settings = rdDistGeom.ETKDGv3()
+    settings.randomSeed = (0xF00D + seed) % 2**31  # not 0: RDKit then makes n copies of one conformer
+    settings.numThreads = threads
+    rdDistGeom.EmbedMultipleConfs(mol, int(np.ceil(n * draws - 1e-9)), settings)
+    shown = Mol(mol)  # MMFF rewrites the aromaticity of the molecule it works on: give it a copy
+    if relax and shown.GetNumConformers() and rdForceFieldHelpers.MMFFHasAllMoleculeParams(shown):
+        rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
+            shown, numThreads=threads, maxIters=2000, mmffVariant="MMFF94s"
+        )
+    positions = np.reshape(
+        [conformer.GetPositions() for conformer in shown.GetConformers()], (-1, mol.GetNumAtoms(), 3)
+    )
+    mol.RemoveAllConformers()
+    if len(positions) > n:
+        positions = positions[medoids(pairwise_rmsd(mol, positions), n)]
+    return mol, positions
+
+
+def peers(options: Options) -> dict[str, Method]:
+    """ETKDGv3 and ETKDGv3 + MMFF94s, and both with every selection that the model is given."""
+    found: dict[str, Method] = {}
+    for draws in sorted({1.0, *options.draws}):
+        for relax in (False, True):
+            name = "ETKDGv3" + (" + MMFF94s" if relax else "") + suffix(draws)
+            found[name] = _peer(options.seed, relax, draws)
+    return found
+
+
+def suffix(draws: float) -> str:
+    """How a method's name tells of its selection."""
+    return f", medoids of ×{draws:g}" if draws > 1 else ""
+
+
+def model_method(generator: Any, options: Options, theory: str | None, **settings: Any) -> Method:
+    """The generator with ``settings``; those the options leave open are the generator's own.
+
+    Args:
+        generator: a :class:`scoregen.molecules.conformers.ConformerGenerator`.
+        options: of the section.
+        theory: what ``theory=reference`` stands for in the section.
+        settings: ``init``, ``relax`` and ``draws``.
+    """
+    given = dict(settings)
+    if given.get("draws") == 1:
+        del given["draws"]
+    optional = {
+        "steps": options.steps,
+        "sigma": options.sigma if given.get("init") != "noise" else None,
+        "solver": options.solver,
+        "theory": theory if options.theory == "reference" else options.theory,
+    }
+    given.update({key: value for key, value in optional.items() if value is not None})
+
+    def run(smiles: str, n: int) -> tuple[Mol, np.ndarray]:
+        try:
+            mols = generator.generate(smiles, n=n, seed=options.seed, **given)
+        except TypeError as error:  # an option that this generator does not have
+            raise SystemExit(f"error: the generator does not take these settings: {error}") from None
+        conformers = [conformer.GetPositions() for mol in mols for conformer in mol.GetConformers()]
+        return mols[0], np.stack(conformers)
+
+    return run
+
+
+def model_methods(generator: Any, label: str, options: Options, theory: str | None) -> dict[str, Method]:
+    """Every combination of start, relaxation and selection asked for."""
+    found = {}
+    for init in options.init:
+        for relax in options.relax:
+            for draws in options.draws:
+                name = f"{label}, {init}" + (f" + {relax}" if relax != "none" else "") + suffix(draws)
+                found[name] = model_method(generator, options, theory, init=init, relax=relax, draws=draws)
+    return found
+
+
+def _peer(seed: int, relax: bool, draws: float) -> Method:
+    def run(smiles: str, n: int) -> tuple[Mol, np.ndarray]:
+        mol, positions = etkdg(smiles, n, seed=seed, relax=relax, draws=draws)
+        if not len(positions):
+            raise InputError(f"{smiles}: ETKDG embeds none")
+        return mol, positions
+
+    return run

@@ -1,0 +1,74 @@
+"""One timing of section ``speed`` in its own process: a task as JSON in, figures as one line of JSON out."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Warm up on ethanol, then time the task."""
+    task = json.loads(sys.argv[1])
+    generate = _model(task) if "model" in task else _peer(task)
+    generate("CCO", 1)
+    loaded = _peak()
+    start, start_cpu = time.perf_counter(), time.process_time()
+    made = generate(task["smiles"], task["n"])
+    seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    if not made:
+        sys.exit("no conformer")
+    figures = {"n": made, "seconds": seconds, "per_second": made / seconds, "cpu_seconds": cpu}
+    print(json.dumps({**figures, "loaded_mb": loaded, "peak_mb": _peak(), **_gpu(task)}))
+
+
+def _peer(task: dict[str, Any]) -> Any:
+    from .methods import etkdg
+
+    def generate(smiles: str, n: int) -> int:
+        return len(etkdg(smiles, n, seed=task["seed"], relax=task["relax"], threads=task["threads"])[1])
+
+    return generate
+
+
+def _model(task: dict[str, Any]) -> Any:
+    import torch
+
+    from scoregen.molecules.conformers import ConformerGenerator
+
+    torch.set_num_threads(task["threads"])
+    generator = ConformerGenerator.from_pretrained(task["model"], task["device"])
+
+    def generate(smiles: str, n: int) -> int:
+        found = generator.generate(smiles, n=n, seed=task["seed"], init=task["init"], steps=task["steps"])
+        return len(found)
+
+    return generate
+
+
+def _peak() -> float:
+    """Peak resident memory of this process so far, MB.
+
+    Linux's ``ru_maxrss`` begins with that of the process which started this one; ``VmHWM`` does not.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def _gpu(task: dict[str, Any]) -> dict[str, float]:
+    if not str(task["device"]).startswith("cuda") or "model" not in task:
+        return {}
+    import torch
+
+    return {"gpu_peak_mb": torch.cuda.max_memory_allocated() / 2**20}
+
+
+if __name__ == "__main__":
+    main()

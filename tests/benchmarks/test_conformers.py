@@ -1,0 +1,326 @@
+"""The conformer benchmark measures what it says: perfect answers score perfectly, wrong ones are caught."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from scoregen.errors import InputError
+from scoregen.molecules.chem import standardise
+from scoregen.molecules.records import SdfWriter
+from scoregen.molecules.stereo import with_positions
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from conformer_suite import (
+    bound,
+    ensembles,
+    geometry,
+    likelihood,
+    references,
+    speed,
+    steps,
+    stereo,
+    strain,
+)
+from conformer_suite.bootstrap import interval
+from conformer_suite.methods import etkdg, model_method
+from conformer_suite.options import Options, overrides, updated
+from conformer_suite.stereo_check import StereoCheck
+from conformer_suite.workbench import Made, run_method
+
+ALANINE = "C[C@H](N)C(=O)O"
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the sample ensembles, the first two of them benchmark molecules."""
+    folder = tmp_path_factory.mktemp("pack")
+    text = (ROOT / "data/molecules/qm9_xtb_sample.sdf").read_text()
+    titles = list(
+        dict.fromkeys(record.lstrip("\n").split("\n")[0] for record in text.split("$$$$\n") if record.strip())
+    )
+    with gzip.open(folder / "qm9_xtb_ensembles.sdf.gz", "wt") as stream:
+        stream.write(text)
+    (folder / "qm9_xtb_benchmark_ids.txt").write_text("\n".join(titles[:2]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def molecules(pack: Path) -> list[references.Reference]:
+    return references.qm9(pack, "test", None)
+
+
+class Bench(SimpleNamespace):
+    """A workbench whose methods are given."""
+
+    device = "cpu"
+    model = "none"
+
+    def methods(self, options: Options, theory: str) -> dict:
+        return self.given
+
+
+def test_references_are_those_listed(
+    pack: Path, molecules: list[references.Reference], tmp_path: Path
+) -> None:
+    assert len(molecules) == 2
+    assert all(len(m.energies) == len(m.positions) for m in molecules)
+    dev = references.qm9(pack, "dev", None)
+    assert not {m.name for m in dev} & {m.name for m in molecules}
+    assert all(references.is_dev(m.mol) for m in dev)
+    with pytest.raises(InputError, match="no such file"):
+        references.qm9(tmp_path, "test", None)
+
+
+def test_perfect_conformers_score_perfectly(molecules: list[references.Reference]) -> None:
+    by_smiles = {m.smiles: m for m in molecules}
+
+    def perfect(smiles: str, n: int) -> tuple:
+        return by_smiles[smiles].mol, np.tile(by_smiles[smiles].positions, (2, 1, 1))[:n]
+
+    def failing(smiles: str, n: int) -> tuple:
+        if smiles == molecules[0].smiles:
+            raise InputError("no")
+        return by_smiles[smiles].mol, by_smiles[smiles].positions[:1]
+
+    bench = Bench(given={"perfect": perfect, "failing": failing})
+    result = ensembles.score(bench, Options(), molecules, (0.5, 0.1), "gfn2")
+    good, bad = result["rows"]
+    assert good["amr_r"] == pytest.approx(0, abs=1e-3)
+    assert good["cov_r_0.1"] == good["cov_p_0.1"] == 1
+    assert good["failures"] == good["wrong_stereo"] == 0
+    assert good["generated"] == good["requested"] == 2 * result["references"]
+    assert bad["failures"] == 1
+    assert bad["cov_r_0.5"] <= 0.5
+    assert bad["per_molecule"][0] is None
+    # Over what both served, the failure is in neither mean.
+    assert good["amr_r_common"] == pytest.approx(good["per_molecule"][1])
+    ensembles.show(result)
+
+
+def test_bound_pose_found_and_lost() -> None:
+    found = bound.summary(np.array([0.2, 0.7, 1.7, np.inf]))
+    assert [found[f"within_{x}"] for x in ("0.5", "1", "1.5", "2")] == [0.25, 0.5, 0.5, 0.75]
+    assert found["median"] == pytest.approx(1.2)
+    assert bound.summary(np.array([np.inf, 1.0, np.inf]))["median"] is None
+
+
+def test_selection_keeps_n_of_what_was_drawn() -> None:
+    _, drawn = etkdg("CCCCCO", 12, seed=1, relax=False)
+    _, kept = etkdg("CCCCCO", 4, seed=1, relax=False, draws=3)
+    assert len(kept) == 4
+    assert all((np.abs(drawn - one).max((1, 2)) < 1e-9).any() for one in kept)
+
+
+def test_settings_reach_the_generator_only_when_given() -> None:
+    seen = []
+
+    def generate(smiles: str, n: int, **settings: object) -> list:
+        seen.append(settings)
+        mol, xyz = etkdg(smiles, n, seed=0, relax=False)
+        return [with_positions(mol, x) for x in xyz]
+
+    generator = SimpleNamespace(generate=generate)
+    model_method(generator, Options(), "gfn2", init="noise", relax="none", draws=1)("CCO", 2)
+    options = Options(theory="reference", solver="vab-3", sigma=0.3)
+    mol, xyz = model_method(generator, options, "gfn2", init="etkdg", relax="none", draws=4)("CCO", 2)
+    assert seen[0] == {"seed": 0, "init": "noise", "relax": "none"}
+    assert seen[1]["theory"] == "gfn2"
+    assert (seen[1]["solver"], seen[1]["draws"], seen[1]["sigma"]) == ("vab-3", 4, 0.3)
+    assert xyz.shape == (2, mol.GetNumAtoms(), 3)
+
+
+def test_mirror_images_are_wrong_and_open_elements_free() -> None:
+    mol, (xyz,) = etkdg(ALANINE, 1, seed=0, relax=False)
+    check = StereoCheck(ALANINE)
+    assert check.elements == 1
+    assert not check.wrong(with_positions(mol, xyz))
+    assert check.wrong(with_positions(mol, -xyz))
+    # The record's own tags do not count.
+    other = with_positions(standardise("C[C@@H](N)C(=O)O"), xyz)
+    assert not check.wrong(other)
+    assert not StereoCheck("CC(N)C(=O)O").wrong(with_positions(mol, -xyz))
+
+
+def test_double_bonds_are_read_from_the_geometry() -> None:
+    trans, cis = "CC(F)/C=C/C=CC", "CC(F)/C=C\\C=CC"
+    records = {
+        s: with_positions(m, x[0]) for s in (trans, cis) for m, x in [etkdg(s, 1, seed=0, relax=False)]
+    }
+    for stated in (trans, cis):
+        check = StereoCheck(stated)
+        assert check.elements == 1
+        for shown, record in records.items():
+            assert check.wrong(record) == (shown != stated)
+            assert not check.wrong(
+                with_positions(standardise(stated), -record.GetConformer().GetPositions())
+            ) or (shown != stated)
+
+
+def test_records_of_an_sdf_are_checked(tmp_path: Path) -> None:
+    inputs = [(ALANINE, "good"), (ALANINE, "bad"), ("C[C@H](O)CN", "lost")]
+    mol, (xyz,) = etkdg(ALANINE, 1, seed=0, relax=False)
+    with SdfWriter(tmp_path / "out.sdf") as sdf:
+        sdf.write(mol, xyz, name="good")
+        sdf.write(mol, xyz * [1, 1, -1], name="bad")
+    found = stereo.check(inputs, tmp_path / "out.sdf")
+    assert (found["records"], found["wrong"]) == (2, 1)
+    assert found["served"] == pytest.approx(2 / 3)
+    assert found["wrong_records"][0]["name"] == "bad"
+    assert found["unserved"] == ["lost"]
+
+
+def test_the_stereo_list_is_what_it_says() -> None:
+    lines = [line.split() for line in stereo.LIST.read_text().splitlines()]
+    assert len(lines) == len({smiles for smiles, _ in lines}) == len({name for _, name in lines}) == 1000
+    elements = [StereoCheck(smiles).elements for smiles, _ in lines]
+    assert min(elements) >= 1
+    assert sum(count >= 3 for count in elements) >= 300
+
+
+def test_geometry_of_the_reference_itself_has_no_error() -> None:
+    smiles = "CCC(=O)NCc1ccccc1"
+    mol, xyz = etkdg(smiles, 6, seed=0, relax=True)
+    reference = references.Reference("x", smiles, mol, xyz[:1])
+    same, other = geometry.Errors(), geometry.Errors()
+    same.add(Made(reference, mol, xyz[:1]))
+    _, rough = etkdg(smiles, 6, seed=0, relax=False)
+    other.add(Made(reference, mol, 1.1 * rough))
+    exact, far = same.summary(), other.summary()
+    assert exact["bond"] == exact["bond_h"] == exact["angle"] == 0
+    assert exact["torsion_w1"] == exact["torsion_tv"] == 0
+    assert exact["rotors"] == 4
+    assert exact["aromatic_torsion"] < 3
+    assert far["bond"] == pytest.approx(0.14, abs=0.03)
+    assert far["torsion_w1"] > 1
+    # The mirror image of an achiral molecule is the same conformer.
+    mirrored = geometry.Errors()
+    mirrored.add(Made(reference, mol, -xyz[:1]))
+    assert mirrored.summary()["torsion_w1"] == pytest.approx(0, abs=1e-9)
+
+
+def test_angles_and_dihedrals_of_a_known_geometry() -> None:
+    xyz = np.array([[[1.0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 1]]])
+    assert geometry.angles(xyz, np.array([[0, 1, 2]]))[0, 0] == pytest.approx(90)
+    assert abs(geometry.dihedrals(xyz, np.array([[0, 1, 2, 3]]))[0, 0]) == pytest.approx(90)
+    assert geometry.folded_flat(np.array([5.0, -175.0, 90.0])).tolist() == [5, 5, 90]
+
+
+@pytest.mark.skipif(shutil.which("xtb") is None, reason="needs the xtb program")
+def test_strain_is_positive_and_falls_on_relaxation() -> None:
+    mol, (rough,) = etkdg("CCO", 1, seed=0, relax=False)
+    _, (smooth,) = etkdg("CCO", 1, seed=0, relax=True)
+    first, second = strain.strain(mol, rough), strain.strain(mol, smooth)
+    assert first is not None
+    assert second is not None
+    assert first > second > -1e-3
+    assert strain.energy(mol, np.zeros_like(rough)) is None
+
+
+def test_steps_fit_the_calls_allowed() -> None:
+    from scoregen.molecules.conformers import ConformerGenerator
+    from scoregen.molecules.features import featurise
+    from scoregen.molecules.graph import molecule_data
+    from scoregen.molecules.sampler import Draw
+
+    denoiser = ConformerGenerator.from_pretrained("conformer-small").denoiser
+    draw = Draw(molecule_data(featurise(standardise("C"))), 1)
+    assert steps.fitting(denoiser, draw, "dpmpp-2m", 3, 0) == (3, 3)
+    count, calls = steps.fitting(denoiser, draw, "heun", 5, 0)
+    assert count < calls <= 5
+    assert not denoiser._forward_hooks
+
+
+def test_speed_and_memory_are_of_a_fresh_process() -> None:
+    task = {"smiles": "CCO", "n": 3, "threads": 1, "seed": 0, "relax": False, "device": "cpu"}
+    found = speed.measure(task)
+    assert found["n"] == 3
+    assert found["per_second"] == pytest.approx(3 / found["seconds"])
+    # The worker needs no torch: a parent's memory must not show in it.
+    assert 20 < found["loaded_mb"] <= found["peak_mb"] < 250
+    assert "error" in speed.measure({**task, "smiles": "not one"})
+
+
+def test_rank_correlation_has_the_sign_of_likely_is_low() -> None:
+    energies = np.array([0.0, 1, 2, 3, 4])
+    assert likelihood.rank_correlation(-energies, energies) == pytest.approx(-1)
+    assert likelihood.rank_correlation([1.0] * 5, energies) is None
+    assert likelihood.rank_correlation([np.nan, 1, 2, 3, 4], energies) is None
+
+
+def test_interval_is_repeatable_and_around_the_mean() -> None:
+    values = np.random.default_rng(1).normal(3, 1, 200)
+    low, high = interval(values.tolist())
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 / np.sqrt(200), rel=0.2)
+    assert interval(values.tolist()) == (low, high)
+    # Strata that explain everything leave nothing to resample.
+    assert interval([1.0, 1, 5, 5], ["a", "a", "b", "b"]) == (3, 3)
+    assert interval([1.0]) is None
+
+
+def test_overrides_are_typed_and_checked() -> None:
+    found = overrides(["pdb.count=5", "pdb.init=noise,mix", "steps.nfe=3,10"], ["pdb", "steps"])
+    assert found == {"pdb": {"count": 5, "init": ("noise", "mix")}, "steps": {"nfe": (3, 10)}}
+    assert updated(Options(limit=3), {"limit": None, "count": 4}) == Options(limit=3, count=4)
+    for wrong in ("pdb.count", "pdb.nothing=1", "other.count=1", "pdb.count=x"):
+        with pytest.raises(InputError, match="--set"):
+            overrides([wrong], ["pdb"])
+
+
+def test_failures_are_counted(molecules: list[references.Reference]) -> None:
+    def none(smiles: str, n: int) -> tuple:
+        raise InputError("none")
+
+    made, row = run_method("none", none, molecules, lambda _: 3)
+    assert [len(m.positions) for m in made] == [0, 0]
+    assert (row["requested"], row["generated"], row["failures"]) == (6, 0, 2)
+
+
+def test_a_section_done_before_is_not_run_again(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+
+    def run(*extra: str) -> tuple[dict, str]:
+        command = [sys.executable, "benchmarks/conformers.py", "--model", "none", "--sections", "stereo"]
+        command += ["--json", str(out), "--resume", *extra]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(out.read_text())["sections"]["stereo"], done.stderr
+
+    first, _ = run("--limit", "3")
+    assert [row["records"] for row in first["rows"]] == [3, 3]
+    again, log = run("--limit", "3")
+    assert again == first
+    assert "done before" in log
+    other, log = run("--limit", "2")
+    assert other["molecules"] == 2
+    assert "done before" not in log
+
+
+def test_a_section_that_cannot_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/conformers.py", "--model", "none", "--data", str(tmp_path)]
+    command += ["--sections", "qm9", "stereo", "--limit", "1", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: section qm9" in done.stderr
+    assert list(json.loads(out.read_text())["sections"]) == ["stereo"]
+
+
+def test_smiles_of_records_with_written_hydrogens_match() -> None:
+    smiles = "[H]/N=C/OC1(C=O)COC1"
+    mol, (xyz,) = etkdg(smiles, 1, seed=0, relax=False)
+    block = Chem.MolToMolBlock(with_positions(mol, xyz))
+    assert not StereoCheck(smiles).wrong(Chem.MolFromMolBlock(block, removeHs=False))
