@@ -11,8 +11,11 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import Mol
 
 from scoregen.errors import InputError
+from scoregen.molecules.stated import refuse_lost_stereo, refuse_unknown_kinds
 from scoregen.molecules.vocabulary import ATOMIC_NUMBERS, ELEMENTS, MAX_HEAVY_ATOMS
 
+# Characters without which a SMILES states no stereo.
+_STEREO_MARKS = frozenset("@/\\")
 _SUPPORTED = frozenset(ATOMIC_NUMBERS)
 _METALS = (
     frozenset((3, 4, 11, 12, 13))
@@ -30,7 +33,8 @@ def standardise(molecule: str | Mol) -> Mol:
     ``Mol`` are kept, its conformers are dropped (see :func:`stereo_from_3d` to read stereo from them first).
 
     Args:
-        molecule: SMILES, or an RDKit molecule (left unchanged).
+        molecule: SMILES, with a ChemAxon extension behind a blank if there is one; or an RDKit molecule (left
+            unchanged).
 
     Raises:
         InputError: not parsable, or unsupported; the message says what is wrong with it.
@@ -46,7 +50,10 @@ def standardise(molecule: str | Mol) -> Mol:
 
 
 def check_supported(mol: Mol) -> None:
-    """Raise :class:`InputError` with the reason if no model here can take ``mol``."""
+    """Raise :class:`InputError` with the reason if no model here can take ``mol``.
+
+    Tags that mean nothing on SF5 and the like are cleared (see :mod:`scoregen.molecules.stated`).
+    """
     heavy = mol.GetNumHeavyAtoms()
     if mol.GetNumAtoms() == 0:
         raise InputError("empty molecule: no atoms")
@@ -73,6 +80,7 @@ def check_supported(mol: Mol) -> None:
     for atom in mol.GetAtoms():
         if atom.GetNumRadicalElectrons():
             raise InputError(f"radical: unpaired electron on atom {atom.GetIdx() + 1} ({atom.GetSymbol()})")
+    refuse_unknown_kinds(mol)
     if heavy <= 1 and mol.GetNumAtoms() == 1 and mol.GetAtomWithIdx(0).GetTotalNumHs() == 0:
         raise InputError("a single atom has no conformers")
 
@@ -108,6 +116,9 @@ def _parse(smiles: str) -> Mol:
     with rdBase.BlockLogs():
         raw = Chem.MolFromSmiles(smiles, sanitize=False)
         if raw is None:
+            plain = smiles.split(None, 1)[0]
+            if plain != smiles and Chem.MolFromSmiles(plain, sanitize=False) is not None:
+                raise InputError("the extension |…| behind the SMILES cannot be read; leave it out")
             raise InputError("not a valid SMILES")
         # Refuse giants before the costly perception of rings and aromaticity.
         if raw.GetNumHeavyAtoms() > MAX_HEAVY_ATOMS:
@@ -115,6 +126,9 @@ def _parse(smiles: str) -> Mol:
         mol = Chem.MolFromSmiles(smiles)
         if mol is None:
             raise InputError(_problem(raw))
+    plain = smiles.split(None, 1)[0]
+    if not _STEREO_MARKS.isdisjoint(plain):
+        refuse_lost_stereo(raw if plain == smiles else Chem.MolFromSmiles(plain, sanitize=False))
     return mol
 
 

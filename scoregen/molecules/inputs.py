@@ -177,17 +177,19 @@ def _unknown_type(path: str) -> Iterator[MoleculeInput]:
 def _from_smiles(text: str, line: int, source: str, *, argument: bool = False) -> MoleculeInput:
     parts = text.strip().split(None, 1)
     smiles, rest = (parts[0], parts[1].strip()) if len(parts) == 2 else (text.strip(), "")
-    if rest.startswith("|"):  # ChemAxon extension between SMILES and name; its contents are not used
-        rest = rest[1:].partition("|")[2].strip()
-    entry = _entry(smiles, rest, line, source)
+    extension = ""
+    if rest.startswith("|"):  # ChemAxon extension between SMILES and name: it may state stereo
+        inside, _, rest = rest[1:].partition("|")
+        extension, rest = f" |{inside}|", rest.strip()
+    entry = _entry(smiles, rest, line, source, extension)
     if argument and entry.error == "not a valid SMILES" and ("." in text[-6:] and "/" in text):
         return _bad(text, line, source, f"{text}: neither a valid SMILES nor an existing file")
     return entry
 
 
-def _entry(smiles: str, name: str, line: int, source: str) -> MoleculeInput:
+def _entry(smiles: str, name: str, line: int, source: str, extension: str = "") -> MoleculeInput:
     try:
-        return MoleculeInput(smiles, name or smiles, line, source, standardise(smiles), None)
+        return MoleculeInput(smiles, name or smiles, line, source, standardise(smiles + extension), None)
     except InputError as error:
         return _bad(smiles, line, source, str(error), name)
 
