@@ -1,6 +1,7 @@
 """``scoregen conformers`` with the shipped model: good and bad inputs, as a shell sees them."""
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -130,3 +131,50 @@ def test_an_old_output_is_replaced_whole(scoregen, tmp_path: Path) -> None:
     assert scoregen("conformers", "CCO", "-n", 1, "-o", out).code == 0
     assert len(records(out)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["o.sdf"]
+
+
+def test_raw_geometries_beside_the_relaxed(scoregen, tmp_path: Path) -> None:
+    """Record for record the same molecule and number; the raw ones are what is written without --relax."""
+    out = tmp_path / "o.sdf"
+    assert scoregen("conformers", "CCCCO", "-n", 3, "-o", out, "--relax", "mmff", "--keep-raw").code == 0
+    relaxed, raw = records(out), records(tmp_path / "o_raw.sdf")
+    keys = [(mol.GetProp("_Name"), mol.GetProp("conformer")) for mol in relaxed]
+    assert keys == [(mol.GetProp("_Name"), mol.GetProp("conformer")) for mol in raw] and len(keys) == 3
+    assert [mol.GetProp("relax") for mol in relaxed + raw] == ["mmff"] * 3 + ["none"] * 3
+    assert not raw[0].HasProp("energy_kcal_mol")
+    assert scoregen("conformers", "CCCCO", "-n", 3, "-o", out).code == 0
+    for mol, plain in zip(raw, records(out), strict=True):
+        assert mol.GetConformer().GetPositions() == pytest.approx(plain.GetConformer().GetPositions())
+    done = scoregen("conformers", "CCCCO", "-o", out, "--keep-raw")
+    assert done.code == 2 and "add --relax" in done.err
+
+
+def test_open_stereo_is_said_or_enumerated(scoregen, tmp_path: Path) -> None:
+    out = tmp_path / "o.sdf.gz"
+    assert scoregen("conformers", "CC1CCC(C)CC1 ring", "-n", 2, "-o", tmp_path / "free.sdf").code == 0
+    for mol in records(tmp_path / "free.sdf"):
+        assert mol.GetProp("stereo_unspecified") == "2"
+        assert mol.GetProp("stereo_drawn") == shown(mol) != mol.GetProp("smiles")
+    done = scoregen("conformers", "CC1CCC(C)CC1 ring", "-n", 2, "-o", out, "--enumerate-stereo", "--json")
+    content = json.loads(done.out)
+    assert (content["inputs"], content["molecules"], content["records"]) == (1, 2, 4)
+    with gzip.open(out) as stream:
+        mols = list(Chem.ForwardSDMolSupplier(stream, removeHs=False))
+    assert [mol.GetProp("_Name") for mol in mols] == ["ring_1"] * 2 + ["ring_2"] * 2
+    assert [shown(mol) for mol in mols] == [mol.GetProp("smiles") for mol in mols]
+    assert len({shown(mol) for mol in mols}) == 2
+
+
+def test_ranked_by_energy(scoregen, tmp_path: Path) -> None:
+    out = tmp_path / "o.sdf"
+    options = ["--rank", "energy", "--draws", "2", "--init", "mmff+noise", "--steps", "4"]
+    assert scoregen("conformers", "CCCCO", "-n", 4, "-o", out, *options).code == 0
+    relative = [float(mol.GetProp("relative_energy_kcal_mol")) for mol in records(out)]
+    assert relative == sorted(relative) and relative[0] == 0
+    assert sum(float(mol.GetProp("population")) for mol in records(out)) == pytest.approx(1, abs=1e-3)
+
+
+def test_nonsense_counts_are_named(scoregen, tmp_path: Path) -> None:
+    for number in ("0", "many"):
+        done = scoregen("conformers", "CCO", "-n", number, "-o", tmp_path / "o.sdf")
+        assert done.code == 2 and f"got {number}" in done.err
