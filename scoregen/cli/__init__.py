@@ -12,6 +12,7 @@ from scoregen.errors import InputError, ScoregenError
 from .conformers import conformers
 from .demo import demo
 from .evaluate import evaluate
+from .finetune import finetune
 from .models import models
 from .prepare import prepare
 from .train import train
@@ -47,6 +48,7 @@ app.command()(conformers)
 app.command()(vocode)
 app.command()(prepare)
 app.command()(train)
+app.command()(finetune)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(models, name="models")
 app.command()(demo)

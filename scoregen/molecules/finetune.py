@@ -1,0 +1,364 @@
+"""Fine-tuning a conformer model on one's own structures: prepare, train, compare before and after, write.
+
+The molecules are split by graph, so that no molecule of the development part is trained on. The model before
+and the model after are measured on that part with the same noise and the same seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rdkit import Chem
+
+from scoregen.errors import InputError
+from scoregen.hub import find_model, from_pretrained, read_config, save_pretrained
+from scoregen.training.cache import Cache, CacheWriter
+from scoregen.training.checkpoint import checkpoints
+from scoregen.training.config import RunConfig, TrainConfig, validate
+from scoregen.training.loop import train
+
+from .finetune_card import model_card
+from .finetune_figures import development, measure
+from .objective import ConformerDataConfig, ConformerTask
+from .prepare import Prepared, molecule_key, prepare_molecules
+from .vocabulary import THEORIES
+
+PathLike = str | os.PathLike[str]
+
+MIN_MOLECULES = 10
+"""Fewer distinct molecules than this teach a model nothing that carries over to others."""
+
+MIN_DEV = 2
+REPLAY = "replay"
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What is asked of a fine-tuning run.
+
+    Args:
+        model: name or folder of the model to start from.
+        steps: optimisation steps.
+        learning_rate: its peak, after a warm-up over a tenth of the steps (at most 100).
+        theory: what made the structures, one of :data:`~scoregen.molecules.vocabulary.THEORIES`; only models
+            that are told the level of theory take notice.
+        dev_fraction: share of the molecules kept for the comparison. It is raised where it leaves fewer than
+            two molecules.
+        replay_share: share of the batches from the replayed cache, where one is given.
+        replay_records: at most so many records of it.
+        samples: development molecules to generate conformers of, before and after.
+        pairs: batch size in atom pairs, Σ N².
+        seed: any integer.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    model: str = "conformer-small"
+    steps: int = 1000
+    learning_rate: float = 2e-4
+    theory: str = "unknown"
+    dev_fraction: float = 0.15
+    replay_share: float = 0.3
+    replay_records: int = 5000
+    samples: int = 20
+    pairs: int = 8000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.steps >= 1, f"--steps must be at least 1, got {self.steps}"),
+            (self.learning_rate > 0, f"--learning-rate must be positive, got {self.learning_rate}"),
+            (self.theory in THEORIES, f"--theory '{self.theory}' is not one of {', '.join(THEORIES)}"),
+            (0 < self.dev_fraction < 1, f"--dev-fraction must lie between 0 and 1, got {self.dev_fraction}"),
+            (0 < self.replay_share < 1, f"--replay-share must lie between 0 and 1, got {self.replay_share}"),
+            (self.samples >= 0, f"--samples must be 0 or more, got {self.samples}"),
+        )
+        for good, message in checks:
+            if not good:
+                raise InputError(message)
+
+
+@dataclass
+class Finetuned:
+    """What a fine-tuning run did.
+
+    Args:
+        output: the model folder.
+        sources: file names.
+        steps: steps done in all; fewer than asked for where the time ran out.
+        records, molecules: counts by split (``train``, ``dev``, ``benchmark``).
+        skipped: unusable records by reason.
+        before, after: figures on the development part: ``denoising_error`` (whitened, 1 = no knowledge), and
+            ``amr_r``, ``cov_r_0.5``, … of generated conformers.
+        improved: whether the denoising error fell.
+    """
+
+    output: str
+    sources: list[str]
+    settings: dict[str, Any]
+    steps: int = 0
+    records: dict[str, int] = field(default_factory=dict)
+    molecules: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+    improved: bool = False
+    finished: bool = True
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able summary."""
+        return asdict(self)
+
+
+def finetune(
+    sources: Sequence[PathLike],
+    out: PathLike,
+    settings: FinetuneSettings | None = None,
+    *,
+    holdout: Sequence[PathLike] = (),
+    replay: PathLike | None = None,
+    resume: bool = False,
+    max_seconds: float = math.inf,
+    device: str = "cpu",
+    notify: Callable[[str], None] | None = None,
+) -> Finetuned:
+    """Go on training a model on the structures of SDF files, and write the result as a model folder.
+
+    The work goes on in the folder ``OUT.run`` (cache, checkpoints, log), which is removed when all steps are
+    done. The model written is the one with the least error on the development part; whether that beats
+    the model it started from is for the caller to tell the user (``improved``).
+
+    Args:
+        sources: SDF files with 3D coordinates and all hydrogens, any number of conformers a molecule.
+        out: model folder; a model already there is replaced.
+        settings: what is wanted.
+        holdout: files of record titles, or SDF files, of molecules to leave out altogether.
+        replay: a prepared cache to mix in, against forgetting.
+        resume: go on with a run that was stopped.
+        max_seconds: stop training after this much time, preparation included.
+        device: ``"cpu"`` or ``"cuda"``.
+        notify: told what goes on, one line at a time.
+
+    Raises:
+        InputError: a file that cannot be used, too few molecules, a folder in the way, another model kind.
+    """
+    started = time.monotonic()
+    wanted = settings or FinetuneSettings()
+    say = notify or (lambda line: None)
+    out, work = Path(out), Path(f"{os.fspath(out).rstrip('/')}.run")
+    base = find_model(wanted.model)
+    content = read_config(base)
+    if content["modality"] != "molecules":
+        raise InputError(f"model '{wanted.model}' is of modality '{content['modality']}', need 'molecules'")
+    asked = {
+        "sources": [os.fspath(source) for source in sources],
+        "holdout": [os.fspath(file) for file in holdout],
+        "replay": None if replay is None else os.fspath(replay),
+        **asdict(wanted),
+    }
+    _claim(out, work, base, asked, resume)
+
+    say(f"preparing {', '.join(Path(source).name for source in sources)}")
+    done = Finetuned(str(out), [Path(source).name for source in sources], asdict(wanted))
+    cache = _prepared(sources, work, wanted, holdout, replay, done)
+    config = _run_config(cache, work, base, content, wanted, device)
+    model_config, data_config = config.resolve()[1:]
+    task = ConformerTask(model_config, data_config, wanted.seed)
+    ensembles = development(sources, cache, wanted.samples)
+
+    say("measuring the model as it is")
+    denoiser = from_pretrained(base, "molecules", device).denoiser
+    done.before = measure(denoiser, task, ensembles, wanted.seed)
+    say(f"training on {done.molecules['train']} molecules")
+    left = max_seconds - (time.monotonic() - started)
+    run = train(config, resume=resume, max_seconds=left)
+    done.steps = int(checkpoints(run)[-1].name.removeprefix("step-"))
+    done.finished = done.steps >= wanted.steps
+    best = from_pretrained(run / "best", "molecules", device)
+    say("measuring the new model")
+    done.after = measure(best.denoiser, task, ensembles, wanted.seed)
+    done.improved = done.after["denoising_error"] < done.before["denoising_error"]
+    done.seconds = time.monotonic() - started
+
+    info = {
+        "conventions": content["info"].get("conventions", {}),
+        "base": {"model": wanted.model, "info": content["info"]},
+        "finetune": {key: value for key, value in done.as_dict().items() if key not in ("output", "seconds")},
+    }
+    card = model_card(out.name, done)
+    save_pretrained(out, "molecules", content["model"], best.denoiser.state_dict(), info, card)
+    if done.finished:
+        shutil.rmtree(work)
+    return done
+
+
+def _claim(out: Path, work: Path, base: Path, asked: dict[str, Any], resume: bool) -> None:
+    """Refuse folders that hold something else; note in the work folder what it is for."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file())):
+        raise InputError(f"{out}: exists and is no model folder; choose another -o")
+    if out.exists() and out.resolve() == base.resolve():
+        raise InputError(f"{out}: is the model to start from; choose another -o")
+    note = work / "finetune.json"
+    if work.exists():
+        if not resume:
+            raise InputError(f"{work}: holds an unfinished run; pass --resume to go on, or remove the folder")
+        try:
+            before = json.loads(note.read_text())
+        except (OSError, ValueError):
+            raise InputError(f"{work}: holds no fine-tuning run; remove it or choose another -o") from None
+        if changed := sorted(key for key in asked if asked[key] != before.get(key)):
+            raise InputError(
+                f"{work}: was started with another {', '.join(changed)}; give the same to --resume"
+            )
+        return
+    work.mkdir(parents=True)
+    note.write_text(json.dumps(asked, indent=1) + "\n")
+
+
+def _prepared(
+    sources: Sequence[PathLike],
+    work: Path,
+    settings: FinetuneSettings,
+    holdout: Sequence[PathLike],
+    replay: PathLike | None,
+    done: Finetuned,
+) -> Cache:
+    """The cache of the run, its counts noted in ``done``; one that is there already is taken as it is."""
+    path = work / "cache"
+    try:
+        if not (path / "index.json").exists():
+            _prepare(sources, path, settings, list(holdout) or None)
+            if replay is not None:
+                _mix(path, Path(replay), settings)
+        cache = Cache(path, "molecules")
+        own = [facts for facts in cache.facts if facts["source"] != REPLAY]
+        for split in ("train", "dev", "benchmark"):
+            keys = {facts["smiles"] for facts in own if facts["split"] == split}
+            done.records[split] = sum(facts["split"] == split for facts in own)
+            done.molecules[split] = len({_key(smiles) for smiles in keys})
+        done.skipped = dict(cache.info.get("skipped", {}))
+        usable = done.molecules["train"] + done.molecules["dev"]
+        if usable < MIN_MOLECULES:
+            lost = f" ({_listed(done.skipped)} skipped)" if done.skipped else ""
+            raise InputError(
+                f"{', '.join(done.sources)}: {usable} distinct molecules to train on{lost}, need at least "
+                f"{MIN_MOLECULES}; add molecules (more conformers of the same ones do not help)"
+            )
+    except InputError:
+        shutil.rmtree(work)
+        raise
+    return cache
+
+
+def _prepare(
+    sources: Sequence[PathLike], path: Path, settings: FinetuneSettings, holdout: list[PathLike] | None
+) -> Prepared:
+    fraction = settings.dev_fraction
+    while True:
+        try:
+            done = prepare_molecules(sources, path, holdout_ids=holdout, dev_fraction=fraction)
+        except InputError as error:
+            if "no usable record" not in str(error):
+                raise
+            raise InputError(
+                f"{error}; give an SDF with 3D coordinates and all hydrogens, one record a conformer"
+            ) from None
+        facts = Cache(path).facts
+        if any(f["source"] == REPLAY for f in facts):
+            raise InputError(f"an SDF cannot be named '{REPLAY}.sdf' here; rename it")
+        held = {_key(f["smiles"]) for f in facts if f["split"] == "dev"}
+        # The split is a hash of the molecule: a small share of few molecules may be none.
+        if len(held) >= MIN_DEV or fraction > 0.5:
+            return done
+        fraction = min(2 * fraction, 0.6)
+
+
+def _mix(path: Path, replay: Path, settings: FinetuneSettings) -> None:
+    """Rewrite the cache at ``path`` with training records of another one as source ``replay``."""
+    own, other = Cache(path, "molecules"), Cache(replay, "molecules")
+    kept_out = {_key(f["smiles"]) for f in own.facts if f["split"] != "train"}
+    order = np.random.default_rng(settings.seed).permutation(other.select(split="train"))
+    with CacheWriter(path, "molecules", own.info) as cache:
+        for i, facts in enumerate(own.facts):
+            cache.add(own[i], facts)
+        taken = 0
+        for i in order.tolist():
+            if taken == settings.replay_records:
+                break
+            facts = other.facts[i]
+            if _key(facts["smiles"]) not in kept_out:
+                cache.add(other[i], {**facts, "source": REPLAY})
+                taken += 1
+    if not taken:
+        raise InputError(f"{replay}: no training record to replay")
+
+
+def _run_config(
+    cache: Cache,
+    work: Path,
+    base: Path,
+    content: dict[str, Any],
+    settings: FinetuneSettings,
+    device: str,
+) -> RunConfig:
+    """The training run: noise levels as the model was trained with, a short warm-up, a short average."""
+    counts: dict[str, float] = {}
+    for facts in cache.facts:
+        if facts["split"] == "train":
+            counts[facts["source"]] = counts.get(facts["source"], 0) + 1
+    replayed = counts.pop(REPLAY, 0)
+    own = sum(counts.values())
+    shares = {source: count / own for source, count in counts.items()}
+    if replayed:
+        shares = {source: share * (1 - settings.replay_share) for source, share in shares.items()}
+        shares[REPLAY] = settings.replay_share
+    earlier = content["info"].get("training", {}).get("data", {})
+    levels = {key: earlier[key] for key in ("log_sigma_mean", "log_sigma_std") if key in earlier}
+    data = {
+        "cache": cache.path,
+        "sources": shares,
+        "theory": dict.fromkeys(counts, settings.theory),
+        "pairs": settings.pairs,
+        **levels,
+    }
+    validate(ConformerDataConfig, data, "data")
+    every = max(10, min(settings.steps // 10, 100))
+    return RunConfig(
+        modality="molecules",
+        run=work / "train",
+        seed=settings.seed,
+        init=str(base),
+        model=content["model"],
+        data={**data, "cache": str(cache.path)},
+        train=TrainConfig(
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            warmup=min(100, settings.steps // 10),
+            decay=0.5,
+            ema=0.995 if settings.steps >= 1000 else 0.99,
+            device="cuda" if device == "cuda" else "cpu",
+            threads=torch.get_num_threads(),
+            eval_every=every,
+            checkpoint_every=every,
+        ),
+    )
+
+
+def _key(smiles: str) -> str:
+    return molecule_key(Chem.MolFromSmiles(smiles))
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
