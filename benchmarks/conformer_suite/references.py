@@ -77,7 +77,9 @@ def druglike(data: Path, split: str, limit: int | None, *, dedup: bool = True) -
     found = []
     for title in titles[:limit]:
         pairs = [(stereo_from_3d(parse_block(block)), properties(block)) for block in groups[title]]
-        energies = np.array([float(fact.get("E_rel_or_abs_dlpno_kcal", "nan")) for _, fact in pairs])
+        # The pack has energies of atomisation, large for stable conformers: its GFN2 column is a constant minus
+        # what xtb gives for its geometries.
+        energies = -np.array([float(fact.get("E_rel_or_abs_dlpno_kcal", "nan")) for _, fact in pairs])
         mols = [mol for mol, _ in pairs]
         smiles = canonical_smiles(mols[0])
         symbols = [atom.GetAtomicNum() for atom in mols[0].GetAtoms()]

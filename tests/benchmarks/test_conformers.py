@@ -6,7 +6,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from scoregen.molecules.stereo import with_positions
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import conformers
 from conformer_suite import (
     bound,
     ensembles,
@@ -82,6 +82,20 @@ def test_references_are_those_listed(
     assert all(references.is_dev(m.mol) for m in dev)
     with pytest.raises(InputError, match="no such file"):
         references.qm9(tmp_path, "test", None)
+
+
+def test_the_stabler_of_two_near_duplicates_is_kept(tmp_path: Path) -> None:
+    title = (references.SPLITS / "conformer_benchmark_test.txt").read_text().split()[0]
+    mol, xyz = etkdg("CCC(=O)NCC", 1, seed=0, relax=True)
+    with SdfWriter(tmp_path / "conformer_benchmark.sdf.gz") as sdf:
+        for atomisation, shift in ((1000.0, 0.0), (1003.0, 0.01)):
+            properties = {"E_rel_or_abs_dlpno_kcal": atomisation}
+            sdf.write(mol, xyz[0] * (1 + shift), name=title, properties=properties)
+    (both,) = references.druglike(tmp_path, "test", 1, dedup=False)
+    (one,) = references.druglike(tmp_path, "test", 1)
+    assert both.energies.tolist() == [-1003, -1000]
+    assert one.energies.tolist() == [-1003]
+    assert one.smiles == "CCNC(=O)CC"
 
 
 def test_perfect_conformers_score_perfectly(molecules: list[references.Reference]) -> None:
@@ -289,33 +303,41 @@ def test_failures_are_counted(molecules: list[references.Reference]) -> None:
     assert (row["requested"], row["generated"], row["failures"]) == (6, 0, 2)
 
 
-def test_a_section_done_before_is_not_run_again(tmp_path: Path) -> None:
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Exit code of the benchmark without a model."""
+    monkeypatch.setattr(sys, "argv", ["conformers.py", "--model", "none", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        conformers.main()
+    return stopped.value.code
+
+
+def test_a_section_done_before_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out.json"
 
-    def run(*extra: str) -> tuple[dict, str]:
-        command = [sys.executable, "benchmarks/conformers.py", "--model", "none", "--sections", "stereo"]
-        command += ["--json", str(out), "--resume", *extra]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(out.read_text())["sections"]["stereo"], done.stderr
+    def run(limit: int) -> tuple[dict, str]:
+        arguments = ("--sections", "stereo", "--limit", str(limit), "--json", str(out), "--resume")
+        assert run_main(monkeypatch, *arguments) == 0
+        return json.loads(out.read_text())["sections"]["stereo"], capsys.readouterr().err
 
-    first, _ = run("--limit", "3")
+    first, _ = run(3)
     assert [row["records"] for row in first["rows"]] == [3, 3]
-    again, log = run("--limit", "3")
+    again, log = run(3)
     assert again == first
     assert "done before" in log
-    other, log = run("--limit", "2")
+    other, log = run(2)
     assert other["molecules"] == 2
     assert "done before" not in log
 
 
-def test_a_section_that_cannot_run_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_a_section_that_cannot_run_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out.json"
-    command = [sys.executable, "benchmarks/conformers.py", "--model", "none", "--data", str(tmp_path)]
-    command += ["--sections", "qm9", "stereo", "--limit", "1", "--json", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "error: section qm9" in done.stderr
+    arguments = ("--data", str(tmp_path), "--sections", "qm9", "stereo", "--limit", "1", "--json", str(out))
+    assert run_main(monkeypatch, *arguments) == 1
+    assert "error: section qm9" in capsys.readouterr().err
     assert list(json.loads(out.read_text())["sections"]) == ["stereo"]
 
 
