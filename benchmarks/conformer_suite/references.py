@@ -77,8 +77,8 @@ def druglike(data: Path, split: str, limit: int | None, *, dedup: bool = True) -
     found = []
     for title in titles[:limit]:
         pairs = [(stereo_from_3d(parse_block(block)), properties(block)) for block in groups[title]]
-        # The pack has energies of atomisation, large for stable conformers: its GFN2 column is a constant minus
-        # what xtb gives for its geometries.
+        # The pack has energies of atomisation, large for stable conformers: its GFN2 column is a constant
+        # minus what xtb gives for its geometries.
         energies = -np.array([float(fact.get("E_rel_or_abs_dlpno_kcal", "nan")) for _, fact in pairs])
         mols = [mol for mol, _ in pairs]
         smiles = canonical_smiles(mols[0])
@@ -90,8 +90,8 @@ def druglike(data: Path, split: str, limit: int | None, *, dedup: bool = True) -
         order = [int(i) for i in np.argsort(energies, kind="stable") if same[i]]
         positions = _positions([mols[i] for i in order])
         if dedup:
-            kept = np.array(distinct(pairwise_rmsd(mols[0], positions), DISTINCT), bool)
-            order, positions = [i for i, keep in zip(order, kept, strict=True) if keep], positions[kept]
+            kept = distinct(pairwise_rmsd(mols[0], positions), DISTINCT)
+            order, positions = [order[k] for k in kept], positions[kept]
         found.append(Reference(title, smiles, mols[0], positions, energies[order]))
     return found
 
