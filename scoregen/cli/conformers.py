@@ -20,8 +20,9 @@ def conformers(
         "conformers.sdf"
     ),
     draws: Annotated[
-        float, typer.Option(help="Geometries drawn for each conformer kept; the kept stand for the others.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Geometries drawn for each one kept, which stands for the others; 4 up to -n 50."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
     model: Annotated[
         str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")

@@ -69,8 +69,7 @@ def draw(
             attempt = slot.ladder[slot.tries]
             slot.tries += 1
             if sound(ensembles[slot.molecule].mol, positions):
-                origin = attempt.start.kind if attempt.start else "noise"
-                slot.found = Conformer(positions, origin)
+                slot.found = _drawn(positions, attempt.start)
             elif slot.tries == len(slot.ladder):
                 slot.found = _unrefined(ensembles[slot.molecule].mol, slot)
         waiting = [slot for slot in waiting if slot.open]
@@ -116,8 +115,12 @@ def _unrefined(mol: Mol, slot: _Slot) -> Conformer | None:
     """The start itself: in some strained cages nothing else passes. Better than nothing, and marked."""
     for attempt in slot.ladder:
         if attempt.start is not None and sound(mol, attempt.start.positions):
-            return Conformer(attempt.start.positions, f"{attempt.start.kind}-unrefined")
+            return Conformer(attempt.start.positions, f"{attempt.start.kind}-unrefined", attempt.start.energy)
     return None
+
+
+def _drawn(positions: np.ndarray, start: Start | None) -> Conformer:
+    return Conformer(positions, "noise") if start is None else Conformer(positions, start.kind, start.energy)
 
 
 def _round(

@@ -16,6 +16,7 @@ class Conformer:
         positions: ``(N, 3)`` Å.
         init: what it was made from: ``noise``, ``etkdg``, ``mmff``; with ``-unrefined`` it is the start
             itself, where no draw passed the checks.
+        start_energy: of the start, kcal/mol (MMFF94s), where it was relaxed.
         raw: the geometry before relaxation, ``(N, 3)`` Å; None where it was not relaxed.
         energy: kcal/mol, where one was computed.
         log_likelihood: of the positions under the model, nats, where it was computed.
@@ -25,6 +26,7 @@ class Conformer:
 
     positions: np.ndarray
     init: str
+    start_energy: float | None = None
     raw: np.ndarray | None = None
     energy: float | None = None
     log_likelihood: float | None = None

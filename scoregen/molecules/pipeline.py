@@ -7,8 +7,6 @@ with ``resume`` they outlive an interrupted run, and the next run makes only wha
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 import time
@@ -19,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from scoregen.errors import InputError
-from scoregen.files import atomic_path
 
 from .chem import canonical_smiles
 from .conformers import ConformerGenerator
@@ -28,6 +25,8 @@ from .enumeration import enumerate_inputs
 from .inputs import MoleculeInput, read_inputs
 from .records import SdfWriter, write_errors
 from .settings import Settings
+from .shards import fingerprint, finished, join, shard_folder
+from .shards import finish as mark_finished
 from .stereo import list_stereo, stereo_matches, stereo_shown
 
 CHUNK = 256
@@ -118,7 +117,7 @@ def run_conformers(
         for number, chunk in enumerate(_chunks(entries, settings)):
             shard = folder / f"{number:06d}{suffix}"
             key = _key(chunk, settings, generator.name, keep_raw)
-            done = _finished(shard, key) or _make(shard, key, chunk, generator, settings, keep_raw, on_done)
+            done = finished(shard, key) or _make(shard, key, chunk, generator, settings, keep_raw, on_done)
             shards.append(shard)
             summary.molecules += done["molecules"]
             summary.records += done["records"]
@@ -128,8 +127,8 @@ def run_conformers(
                     on_failure(text, line, reason)
         if keep_raw:
             summary.raw = str(raw_path(out))
-            _join([raw_path(shard) for shard in shards], raw_path(out))
-        _join(shards, out)
+            join([raw_path(shard) for shard in shards], raw_path(out))
+        join(shards, out)
     if errors is not None:
         write_errors(errors, summary.failures)
     summary.seconds = time.monotonic() - started
@@ -156,7 +155,7 @@ def _shard_folder(out: Path, resume: bool) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
             yield Path(folder)
         return
-    kept = out.parent / f".{out.name}.partial"
+    kept = shard_folder(out)
     kept.mkdir(exist_ok=True)
     yield kept
     shutil.rmtree(kept)
@@ -180,20 +179,7 @@ def _key(chunk: Sequence[MoleculeInput], settings: Settings, model: str, keep_ra
     """Fingerprint of everything that decides what a shard holds."""
     lines = [repr((settings, model, keep_raw)), *(repr((e.text, e.name, e.line, e.source)) for e in chunk)]
     lines += [canonical_smiles(e.mol) for e in chunk if e.mol is not None]
-    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
-
-
-def _marker(shard: Path) -> Path:
-    return shard.with_name(shard.name + ".json")
-
-
-def _finished(shard: Path, key: str) -> dict[str, Any] | None:
-    """The marker of a shard that an earlier run finished for the same work."""
-    try:
-        content = json.loads(_marker(shard).read_text())
-    except (OSError, json.JSONDecodeError):
-        return None
-    return content if content.get("key") == key and shard.exists() else None
+    return fingerprint(lines)
 
 
 def _make(
@@ -222,15 +208,12 @@ def _make(
     if keep_raw:
         _write(raw_path(shard), written, generator.name, settings, raw=True)
     records = _write(shard, written, generator.name, settings)
-    content: dict[str, Any] = {
-        "key": key,
+    content = {
         "molecules": sum(bool(ensemble.conformers) for ensemble in made),
         "records": records,
         "failures": failures,
     }
-    with atomic_path(_marker(shard)) as target:
-        target.write_text(json.dumps(content))
-    return content
+    return mark_finished(shard, key, content)
 
 
 def _write(
@@ -279,11 +262,3 @@ def _properties(ensemble: Ensemble, model: str, settings: Settings, raw: bool) -
         properties["population"] = conformer.population
         properties["spread"] = conformer.spread
         yield properties
-
-
-def _join(shards: Sequence[Path], out: Path) -> None:
-    """Concatenate shards into a file that appears whole; gzip members, like SDF records, may follow on."""
-    with atomic_path(out) as target, open(target, "wb") as whole:
-        for shard in shards:
-            with open(shard, "rb") as part:
-                shutil.copyfileobj(part, whole)

@@ -32,6 +32,12 @@ RETRY = (1.0, 1.0, 0.5, 0.5, 0.25, 0.1)
 FALLBACK = 3
 """Tries from another start, where the settings allow one, after the first start's tries are spent."""
 
+DRAWS = ((50, 4.0), (math.inf, 1.0))
+"""Geometries drawn for each conformer kept, for at most so many conformers: a few should be chosen well."""
+
+STRAIN = 10.0
+"""kcal/mol (MMFF94s) above the lowest start; what lies higher is left out where more are drawn than kept."""
+
 COUNTS = ((7, 50), (12, 200), (math.inf, 300))
 """``n="auto"``: conformers for molecules of at most so many rotatable bonds (Ebejer, Morris & Deane 2012)."""
 
@@ -54,14 +60,14 @@ class Settings:
     Args:
         n: conformers of each molecule, or ``"auto"``: 50, 200 or 300 by its rotatable bonds (:data:`COUNTS`).
         draws: geometries drawn for each conformer kept; with more than 1 the conformers are the medoids of
-            what was drawn, with ``population`` and ``spread``.
+            what was drawn, with ``population`` and ``spread``. None: :data:`DRAWS`, and 1 with ``n="auto"``.
         seed: any integer; the same seed gives the same conformers, alone or among others.
         steps: network calls of a draw; None takes the default of the start, :data:`STEPS`.
         init: ``"noise"`` starts from pure noise; ``"etkdg"`` noises an ETKDG geometry to ``sigma`` and
             denoises it; ``"mmff"`` relaxes the ETKDG geometry with MMFF94s before (where there are
             parameters and the stereo survives). Several joined by ``+`` take turns: ``"mmff+noise"``.
-            ``"auto"`` is ``"etkdg"`` and ``"mix"`` is ``"etkdg+noise"``, both with the other start where one
-            fails; the two starts find different conformers.
+            ``"auto"`` is ``"mmff"`` and ``"mix"`` is ``"mmff+etkdg+noise"``, both with another start where
+            one fails; different starts find different conformers.
         sigma: noise level of starts that are geometries, Å in the harmonic metric; None is :data:`SIGMA`.
         solver: integration rule, one of :data:`SOLVERS`.
         theory: the kind of reference geometry asked for, one of
@@ -81,7 +87,7 @@ class Settings:
     """
 
     n: int | str = 1
-    draws: float = 1.0
+    draws: float | None = None
     seed: int = 0
     steps: int | None = None
     init: str = "auto"
@@ -99,7 +105,10 @@ class Settings:
         starts = self.init in INITS or set(self.init.split("+")) <= set(SINGLE_STARTS)
         checks = (
             (count, f"-n must be at least 1, or auto; got {self.n}"),
-            (1 <= self.draws <= 100, f"--draws must be between 1 and 100, got {self.draws}"),
+            (
+                self.draws is None or 1 <= self.draws <= 100,
+                f"--draws must be between 1 and 100, got {self.draws}",
+            ),
             (self.steps is None or self.steps >= 1, f"--steps must be at least 1, got {self.steps}"),
             (starts, f"--init '{self.init}' is not one of {', '.join(INITS)}, or several joined by +"),
             (self.sigma is None or self.sigma > 0, f"--sigma must be positive, got {self.sigma}"),
@@ -111,7 +120,7 @@ class Settings:
             (self.relax in METHODS, f"--relax '{self.relax}' is not one of {', '.join(METHODS)}"),
             (self.rank in RANKS, f"--rank '{self.rank}' is not one of {', '.join(RANKS)}"),
             (
-                self.rank != "population" or self.draws > 1,
+                self.rank != "population" or self.oversampling > 1,
                 "--rank population counts draws: ask for more than are kept, e.g. --draws 4",
             ),
             (self.prune is None or self.prune >= 0, f"--prune must be 0 or more Å, got {self.prune}"),
@@ -134,12 +143,19 @@ class Settings:
 
     def drawn(self, mol: Mol) -> int:
         """Geometries to draw of ``mol``."""
-        return math.ceil(self.count(mol) * self.draws - 1e-9)
+        return math.ceil(self.count(mol) * self.oversampling - 1e-9)
+
+    @property
+    def oversampling(self) -> float:
+        """Geometries drawn for each conformer kept."""
+        if self.draws is not None:
+            return self.draws
+        return 1.0 if isinstance(self.n, str) else next(draws for most, draws in DRAWS if self.n <= most)
 
     @property
     def starts(self) -> tuple[str, ...]:
         """Starts of successive draws, in turn."""
-        named = {"auto": ("etkdg",), "mix": ("etkdg", "noise")}
+        named = {"auto": ("mmff",), "mix": ("mmff", "etkdg", "noise")}
         return named.get(self.init) or tuple(self.init.split("+"))
 
     @property

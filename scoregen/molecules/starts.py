@@ -23,10 +23,12 @@ class Start:
     Args:
         kind: ``etkdg`` or ``mmff``: what it really is, whatever was asked for.
         positions: ``(N, 3)`` Å.
+        energy: MMFF94s, kcal/mol, of a relaxed one.
     """
 
     kind: str
     positions: np.ndarray
+    energy: float | None = None
 
 
 def make_starts(mol: Mol, kinds: Sequence[str], seed: int) -> list[Start]:
@@ -55,9 +57,9 @@ def _start(mol: Mol, kind: str, embedded: np.ndarray) -> Start:
     if kind == "mmff":
         try:
             with rdBase.BlockLogs():
-                relaxed, _ = relax(mol, embedded, "mmff")
+                relaxed, energy = relax(mol, embedded, "mmff")
         except (InputError, RuntimeError):
-            relaxed = None
-        if relaxed is not None and sound(mol, relaxed):
-            return Start("mmff", relaxed)
+            return Start("etkdg", embedded)
+        if sound(mol, relaxed):
+            return Start("mmff", relaxed, energy)
     return Start("etkdg", embedded)

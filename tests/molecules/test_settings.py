@@ -36,8 +36,8 @@ def test_auto_prunes_and_cuts() -> None:
 
 
 def test_starts_take_turns_and_give_way() -> None:
-    assert Settings().starts == ("etkdg",) and Settings().falls_back
-    assert Settings(init="mix").starts == ("etkdg", "noise") and Settings(init="mix").falls_back
+    assert Settings().starts == ("mmff",) and Settings().falls_back
+    assert Settings(init="mix").starts == ("mmff", "etkdg", "noise") and Settings(init="mix").falls_back
     assert Settings(init="mmff+etkdg+noise").starts == ("mmff", "etkdg", "noise")
     assert not Settings(init="noise").falls_back and not Settings(init="mmff").falls_back
 
