@@ -78,8 +78,6 @@ def model_method(generator: Any, options: Options, theory: str | None, **setting
         settings: ``init``, ``relax`` and ``draws``.
     """
     given = dict(settings)
-    if given.get("draws") == 1:
-        del given["draws"]
     optional = {
         "steps": options.steps,
         "sigma": options.sigma if given.get("init") != "noise" else None,

@@ -21,7 +21,7 @@ def conformers(
     ),
     draws: Annotated[
         float | None,
-        typer.Option(help="Geometries drawn for each one kept, which stands for the others; 4 up to -n 50."),
+        typer.Option(help="Geometries drawn for each one kept, which stands for the others; 4 up to -n 20."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
     model: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -82,13 +83,16 @@ def draw(
 
 def _slots(i: int, ensemble: Ensemble, seed: int, settings: Settings) -> list[_Slot]:
     """The geometries to draw of one molecule; none, and a problem, where there is no start as asked for."""
-    count = settings.drawn(ensemble.mol)
+    count = settings.count(ensemble.mol)
     kinds = [settings.starts[k % len(settings.starts)] for k in range(count)]
     wanted = [kind for kind in kinds if kind != "noise"]
-    starts = make_starts(ensemble.mol, wanted, seed)
+    starts = make_starts(ensemble.mol, wanted, seed, settings.oversampling)
     if wanted and not starts and not settings.falls_back:
         ensemble.problem = "ETKDG found no geometry to start from; use --init auto or noise"
         return []
+    # Starts were chosen among more; what is drawn from noise is chosen among when it is drawn.
+    from_noise = count - len(starts)
+    kinds += ["noise"] * (math.ceil(from_noise * settings.oversampling - 1e-9) - from_noise)
     slots, queue = [], iter(starts)
     for number, kind in enumerate(kinds):
         start = None if kind == "noise" else next(queue, None)
@@ -115,12 +119,15 @@ def _unrefined(mol: Mol, slot: _Slot) -> Conformer | None:
     """The start itself: in some strained cages nothing else passes. Better than nothing, and marked."""
     for attempt in slot.ladder:
         if attempt.start is not None and sound(mol, attempt.start.positions):
-            return Conformer(attempt.start.positions, f"{attempt.start.kind}-unrefined", attempt.start.energy)
+            found = _drawn(attempt.start.positions, attempt.start)
+            return replace(found, init=f"{found.init}-unrefined")
     return None
 
 
 def _drawn(positions: np.ndarray, start: Start | None) -> Conformer:
-    return Conformer(positions, "noise") if start is None else Conformer(positions, start.kind, start.energy)
+    if start is None:
+        return Conformer(positions, "noise")
+    return Conformer(positions, start.kind, population=start.population, spread=start.spread)
 
 
 def _round(

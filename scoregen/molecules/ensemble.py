@@ -16,17 +16,16 @@ class Conformer:
         positions: ``(N, 3)`` Å.
         init: what it was made from: ``noise``, ``etkdg``, ``mmff``; with ``-unrefined`` it is the start
             itself, where no draw passed the checks.
-        start_energy: of the start, kcal/mol (MMFF94s), where it was relaxed.
         raw: the geometry before relaxation, ``(N, 3)`` Å; None where it was not relaxed.
         energy: kcal/mol, where one was computed.
         log_likelihood: of the positions under the model, nats, where it was computed.
-        population: share of the molecule's draws nearest to this conformer, where more were drawn than kept.
-        spread: RMS distance of those draws to it, Å: how well the draws agree on this conformer.
+        population: share of the molecule's draws (or starts) nearest to this conformer, where more were made
+            than kept.
+        spread: RMS distance of those to it, Å: how well the draws agree on this conformer.
     """
 
     positions: np.ndarray
     init: str
-    start_energy: float | None = None
     raw: np.ndarray | None = None
     energy: float | None = None
     log_likelihood: float | None = None

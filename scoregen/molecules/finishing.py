@@ -1,8 +1,8 @@
 """From draws to conformers: select, relax, cut by energy, rank, prune.
 
 In this order. Representatives are chosen among the draws, which are many and cheap, so that only they are
-relaxed; draws whose start is strained (by MMFF94s) represent nobody. The energy window and the pruning of
-duplicates look at the relaxed geometries, since relaxation can bring two conformers together; ranking comes
+relaxed (draws from geometries were chosen as starts already). The energy window and the pruning of duplicates
+look at the relaxed geometries, since relaxation can bring two conformers together; ranking comes
 before pruning, so that of duplicates the best-ranked stays.
 """
 
@@ -20,7 +20,7 @@ from .ensemble import Conformer, Ensemble
 from .metrics import pairwise_rmsd
 from .relax import mmff_energy, relax
 from .selection import Selection, distinct, select
-from .settings import STRAIN, Settings
+from .settings import Settings
 from .stereo import sound
 
 Score = Callable[[Mol, np.ndarray], np.ndarray]
@@ -40,8 +40,7 @@ def finish(ensemble: Ensemble, settings: Settings, score: Score) -> None:
         return
     selection = None
     count = settings.count(mol)
-    if settings.drawn(mol) > count:
-        ensemble.conformers = _unstrained(ensemble.conformers, count)
+    if len(ensemble.conformers) > count:
         selection = select(pairwise_rmsd(mol, np.stack(ensemble.positions)), count)
         ensemble.conformers = [ensemble.conformers[i] for i in selection.picked]
     if settings.energetic:
@@ -61,19 +60,8 @@ def finish(ensemble: Ensemble, settings: Settings, score: Score) -> None:
             replace(conformer, population=float(population[k]), spread=float(spread[k]))
             for k, conformer in enumerate(ensemble.conformers)
         ]
-        if settings.rank == "population":
-            ensemble.conformers.sort(key=lambda conformer: -(conformer.population or 0))
-
-
-def _unstrained(draws: list[Conformer], count: int) -> list[Conformer]:
-    """Draws without those whose relaxed start lies high in energy, but never fewer than ``count``."""
-    energies = [draw.start_energy for draw in draws if draw.start_energy is not None]
-    limit = min(energies, default=0.0) + STRAIN
-    good = [draw for draw in draws if draw.start_energy is None or draw.start_energy <= limit]
-    if len(good) >= count:
-        return good
-    high = [draw for draw in draws if draw.start_energy is not None and draw.start_energy > limit]
-    return good + sorted(high, key=lambda draw: draw.start_energy or 0.0)[: count - len(good)]
+    if settings.rank == "population":
+        ensemble.conformers.sort(key=lambda conformer: -(conformer.population or 0))
 
 
 def _kept(ensemble: Ensemble, order: Sequence[int], selection: Selection | None) -> Selection | None:

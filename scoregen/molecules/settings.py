@@ -32,7 +32,7 @@ RETRY = (1.0, 1.0, 0.5, 0.5, 0.25, 0.1)
 FALLBACK = 3
 """Tries from another start, where the settings allow one, after the first start's tries are spent."""
 
-DRAWS = ((50, 4.0), (math.inf, 1.0))
+DRAWS = ((20, 4.0), (60, 2.0), (math.inf, 1.0))
 """Geometries drawn for each conformer kept, for at most so many conformers: a few should be chosen well."""
 
 STRAIN = 10.0

@@ -11,8 +11,7 @@ from rdkit import Chem
 from scoregen.errors import InputError
 from scoregen.molecules import pipeline, starts
 from scoregen.molecules.chem import canonical_smiles, standardise
-from scoregen.molecules.conformers import Conformer, ConformerGenerator, Settings
-from scoregen.molecules.finishing import _unstrained
+from scoregen.molecules.conformers import ConformerGenerator, Settings
 from scoregen.molecules.metrics import pairwise_rmsd, rmsd_matrix
 from scoregen.molecules.pipeline import run_conformers
 from scoregen.molecules.sampler import buckets, sample_key
@@ -89,14 +88,6 @@ def test_a_mix_takes_turns_between_the_starts(generator):
     np.testing.assert_allclose(mixed.positions[2], noise.positions[2], atol=1e-3)
 
 
-def test_strained_starts_represent_nobody_while_enough_others_are_left():
-    draws = [Conformer(np.zeros((1, 3)), "mmff", energy) for energy in (3.0, 40.0, 0.0, 12.0, 10.0)]
-    free = Conformer(np.zeros((1, 3)), "noise")
-    assert [c.start_energy for c in _unstrained([*draws, free], 2)] == [3.0, 0.0, 10.0, None]
-    assert sorted(c.start_energy or 0 for c in _unstrained(draws, 4)) == [0.0, 3.0, 10.0, 12.0]
-    assert _unstrained([free, free], 1) == [free, free]
-
-
 def test_relaxation_lowers_the_energy_and_the_window_cuts(generator):
     mol = standardise("CCCCO")
     raw = generator.ensembles([mol], Settings(n=4, seed=2, energy_window=1e6))[0]
@@ -121,8 +112,8 @@ def test_pruning_keeps_distinct_geometries():
 def test_more_draws_than_conformers_give_representatives_with_their_populations(generator):
     """The conformers kept are among the draws, nearer to them all than the first few of them are."""
     mol = standardise("CCCCO")
-    drawn = generator.ensembles([mol], Settings(n=12, seed=3))[0]
-    kept = generator.ensembles([mol], Settings(n=4, draws=3, seed=3))[0]
+    drawn = generator.ensembles([mol], Settings(n=12, draws=1, init="noise", seed=3))[0]
+    kept = generator.ensembles([mol], Settings(n=4, draws=3, init="noise", seed=3))[0]
     assert len(kept.positions) == 4
     for positions in kept.positions:
         assert min(np.abs(positions - other).max() for other in drawn.positions) < 2e-3
@@ -134,7 +125,7 @@ def test_more_draws_than_conformers_give_representatives_with_their_populations(
     assert sum(c.population for c in kept.conformers) == pytest.approx(1)
     assert all(0 <= c.spread < 2 for c in kept.conformers)
     # Pruned to one, it stands for all.
-    one = generator.ensembles([mol], Settings(n=4, draws=3, seed=3, prune=5))[0]
+    one = generator.ensembles([mol], Settings(n=4, draws=3, init="noise", seed=3, prune=5))[0]
     assert [c.population for c in one.conformers] == [1]
 
 
