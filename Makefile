@@ -45,7 +45,7 @@ bench-setup: setup
 # DATA is the folder of the data packs described in data/README.md.
 bench: bench-setup
 	@test -n "$(DATA)" || { echo "error: give the data packs: make bench DATA=/path/to/packs"; exit 2; }
-	$(BIN)/python benchmarks/conformers.py --data $(DATA)/molecules --limit 200 --json benchmarks/conformers.json
+	$(BIN)/python benchmarks/conformers.py --data $(DATA)/molecules --json benchmarks/conformers.json
 	$(BIN)/python benchmarks/core.py --json benchmarks/core.json
 	$(BIN)/python benchmarks/overhead.py --json benchmarks/overhead.json
 	$(BIN)/python benchmarks/vocoder.py --data $(DATA)/speech --json benchmarks/vocoder.json

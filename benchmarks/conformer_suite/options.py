@@ -35,9 +35,9 @@ class Options:
     limit: int | None = None
     count: int = 1
     seed: int = 0
-    init: tuple[str, ...] = ("noise", "etkdg", "mix")
+    init: tuple[str, ...] = ("auto", "noise")
     relax: tuple[str, ...] = ("none",)
-    draws: tuple[float, ...] = (1.0,)
+    draws: tuple[float, ...] = (1.0, 4.0)
     theory: str | None = None
     steps: int | None = None
     sigma: float | None = None

@@ -18,7 +18,7 @@ from rdkit import Chem
 from .options import Options
 from .workbench import Workbench, progress
 
-DEFAULTS = Options(init=("noise", "etkdg"))
+DEFAULTS = Options(init=("auto", "etkdg", "noise"), draws=(1.0,))
 TIMEOUT = 240
 
 
@@ -59,7 +59,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
             for method in methods:
                 progress(f"speed: {name}, {method['method']}, {threads} threads")
                 task = {**method, "smiles": smiles, "n": n, "threads": threads}
-                task.update(device=bench.device, seed=options.seed)
+                task.update(device=bench.device, seed=options.seed, draws=options.draws[0])
                 row: dict[str, Any] = {"method": method["method"], "molecule": name, "threads": threads}
                 row["heavy_atoms"] = Chem.MolFromSmiles(smiles).GetNumHeavyAtoms()
                 row.update(measure(task))

@@ -43,8 +43,8 @@ def _model(task: dict[str, Any]) -> Any:
     generator = ConformerGenerator.from_pretrained(task["model"], task["device"])
 
     def generate(smiles: str, n: int) -> int:
-        found = generator.generate(smiles, n=n, seed=task["seed"], init=task["init"], steps=task["steps"])
-        return len(found)
+        settings = {key: task[key] for key in ("seed", "init", "steps", "draws")}
+        return len(generator.generate(smiles, n=n, **settings))
 
     return generate
 

@@ -25,7 +25,7 @@ from .references import SPLITS
 from .stereo_check import StereoCheck
 from .workbench import Workbench, progress
 
-DEFAULTS = Options(init=("auto",))
+DEFAULTS = Options(init=("auto",), draws=(1.0,))
 LIST = SPLITS / "stereo_1000.smi"
 MANY = 3
 
@@ -124,7 +124,7 @@ def _pipeline(bench: Workbench, options: Options, init: str, relax: str) -> Writ
     given: dict[str, Any] = {"steps": options.steps, "sigma": options.sigma, "solver": options.solver}
     given["theory"] = None if options.theory == "reference" else options.theory
     given = {key: value for key, value in given.items() if value is not None}
-    settings = Settings(n=1, seed=options.seed, init=init, relax=relax, **given)
+    settings = Settings(n=1, draws=options.draws[0], seed=options.seed, init=init, relax=relax, **given)
 
     def write(inputs: list[tuple[str, str]], out: Path) -> None:
         source = out.with_name("in.smi")

@@ -150,7 +150,7 @@ def test_settings_reach_the_generator_only_when_given() -> None:
     model_method(generator, Options(), "gfn2", init="noise", relax="none", draws=1)("CCO", 2)
     options = Options(theory="reference", solver="vab-3", sigma=0.3)
     mol, xyz = model_method(generator, options, "gfn2", init="etkdg", relax="none", draws=4)("CCO", 2)
-    assert seen[0] == {"seed": 0, "init": "noise", "relax": "none"}
+    assert seen[0] == {"seed": 0, "init": "noise", "relax": "none", "draws": 1}
     assert seen[1]["theory"] == "gfn2"
     assert (seen[1]["solver"], seen[1]["draws"], seen[1]["sigma"]) == ("vab-3", 4, 0.3)
     assert xyz.shape == (2, mol.GetNumAtoms(), 3)
