@@ -38,6 +38,13 @@ DRAWS = ((20, 4.0), (60, 2.0), (math.inf, 1.0))
 STRAIN = 10.0
 """kcal/mol (MMFF94s) above the lowest start; what lies higher is left out where more are drawn than kept."""
 
+FEW = 20
+"""Up to so many conformers ``init="auto"`` starts from relaxed geometries alone. Where more are asked for,
+every second start stays as embedded: what a protein or a crystal holds is often no minimum in vacuum."""
+
+MIX = ("mmff", "etkdg", "noise")
+"""Starts of ``init="mix"``, in turn."""
+
 COUNTS = ((7, 50), (12, 200), (math.inf, 300))
 """``n="auto"``: conformers for molecules of at most so many rotatable bonds (Ebejer, Morris & Deane 2012)."""
 
@@ -66,8 +73,8 @@ class Settings:
         init: ``"noise"`` starts from pure noise; ``"etkdg"`` noises an ETKDG geometry to ``sigma`` and
             denoises it; ``"mmff"`` relaxes the ETKDG geometry with MMFF94s before (where there are
             parameters and the stereo survives). Several joined by ``+`` take turns: ``"mmff+noise"``.
-            ``"auto"`` is ``"mmff"`` and ``"mix"`` is ``"mmff+etkdg+noise"``, both with another start where
-            one fails; different starts find different conformers.
+            ``"auto"`` is ``"mmff"``, and ``"mmff+etkdg"`` for more than :data:`FEW` conformers or
+            ``theory="experiment"``; ``"mix"`` is :data:`MIX`. Both take another start where one fails.
         sigma: noise level of starts that are geometries, Å in the harmonic metric; None is :data:`SIGMA`.
         solver: integration rule, one of :data:`SOLVERS`.
         theory: the kind of reference geometry asked for, one of
@@ -155,8 +162,10 @@ class Settings:
     @property
     def starts(self) -> tuple[str, ...]:
         """Starts of successive draws, in turn."""
-        named = {"auto": ("mmff",), "mix": ("mmff", "etkdg", "noise")}
-        return named.get(self.init) or tuple(self.init.split("+"))
+        if self.init == "auto":
+            many = not isinstance(self.n, int) or self.n > FEW
+            return ("mmff", "etkdg") if many or self.theory == "experiment" else ("mmff",)
+        return MIX if self.init == "mix" else tuple(self.init.split("+"))
 
     @property
     def falls_back(self) -> bool:

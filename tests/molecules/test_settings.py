@@ -37,6 +37,8 @@ def test_auto_prunes_and_cuts() -> None:
 
 def test_starts_take_turns_and_give_way() -> None:
     assert Settings().starts == ("mmff",) and Settings().falls_back
+    for wide in (Settings(n=21), Settings(n="auto"), Settings(theory="experiment")):
+        assert wide.starts == ("mmff", "etkdg")
     assert Settings(init="mix").starts == ("mmff", "etkdg", "noise") and Settings(init="mix").falls_back
     assert Settings(init="mmff+etkdg+noise").starts == ("mmff", "etkdg", "noise")
     assert not Settings(init="noise").falls_back and not Settings(init="mmff").falls_back
