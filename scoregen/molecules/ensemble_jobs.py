@@ -100,7 +100,7 @@ def make_ensembles(
 
     Finished shards wait in ``.NAME.partial`` beside the output and are taken over by the next run with the
     same inputs and settings; the folder goes when the output is there. The result does not depend on the
-    number of workers, nor on interruptions.
+    number of workers, nor on interruptions, but for molecules that come near the time limit.
 
     Args:
         sources: what :func:`scoregen.molecules.inputs.read_inputs` takes.

@@ -30,7 +30,7 @@ from .chem import canonical_smiles, check_supported, stereo_from_3d
 from .etkdg import embed
 from .metrics import rmsd_matrix
 from .relax import LEVELS, relax
-from .stereo import geometry_ok, list_stereo, stereo_matches, with_positions
+from .stereo import list_stereo, sound, stereo_matches, with_positions
 
 GAS_CONSTANT = 0.00198720425864
 """kcal/mol/K."""
@@ -51,7 +51,8 @@ class EnsembleSettings:
         window: kcal/mol above the lowest minimum that are kept.
         dedup: Å; nearer minima (symmetric heavy-atom RMSD) of the same energy are one.
         seed: any integer; the same seed gives the same ensemble.
-        time_limit: seconds for one molecule.
+        time_limit: seconds for one molecule, by the clock: whether one near it is given up depends on the
+            machine and its load, the only thing about an ensemble that does.
 
     Raises:
         InputError: a value out of range.
@@ -136,7 +137,7 @@ def find_minima(mol: Mol, settings: EnsembleSettings) -> Minima:
     mol = state_stereo(mol, settings.seed, deadline)
     smiles = canonical_smiles(mol)
     count = settings.candidates or candidate_count(mol)
-    starts = embed(mol, count, molecule_seed(mol, settings.seed), timeout=deadline.left())
+    starts = embed(mol, count, molecule_seed(mol, settings.seed), timeout=deadline.left() / count)
     if not starts:
         deadline.left()
         raise InputError("ETKDG found no geometry")
@@ -170,7 +171,8 @@ def state_stereo(mol: Mol, seed: int, deadline: Deadline) -> Mol:
     """
     if not list_stereo(mol).unspecified:
         return mol
-    for start in embed(mol, 3, molecule_seed(mol, seed) + 1, timeout=deadline.left()):
+    count = 3
+    for start in embed(mol, count, molecule_seed(mol, seed) + 1, timeout=deadline.left() / count):
         if not stereo_matches(mol, start):
             continue
         read = stereo_from_3d(with_positions(mol, start))
@@ -251,11 +253,6 @@ def optimised(
     if not found:
         raise InputError(problem)
     return found, energies
-
-
-def sound(mol: Mol, positions: np.ndarray) -> bool:
-    """Whether the geometry has the bonds of the graph, no others, and the stated stereo."""
-    return geometry_ok(mol, positions) and stereo_matches(mol, positions)
 
 
 def distinct_minima(

@@ -156,6 +156,21 @@ def test_time_limit_and_settings_are_checked():
             EnsembleSettings(**wrong)
 
 
+def test_embedding_gets_the_time_of_the_molecule_shared_among_its_geometries(monkeypatch):
+    """Its timeout is for one geometry: the whole limit for each would be many times the limit."""
+    calls = []
+
+    def watched(mol, n, seed, timeout):
+        calls.append((n, timeout))
+        return embed(mol, n, seed, timeout=timeout)
+
+    monkeypatch.setattr("scoregen.molecules.minima.embed", watched)
+    find_minima(standardise("CC(O)CN"), EnsembleSettings("mmff", candidates=7, time_limit=90))
+    assert [n for n, _ in calls] == [3, 7]  # open stereo, candidates
+    for n, timeout in calls:
+        assert 60 < n * timeout <= 90
+
+
 def test_more_rotors_get_more_starts():
     counts = [candidate_count(standardise(s)) for s in ("c1ccccc1", "CCCC", "CCCCCC", "C" * 40)]
     assert counts == [10, 15, 25, 60]
