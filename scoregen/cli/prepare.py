@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,21 +32,32 @@ def prepare(
         bool,
         typer.Option("--ensembles", help="Make conformer ensembles of SMILES, an SDF to prepare afterwards."),
     ] = False,
-    level: Annotated[str, typer.Option(help="Ensembles: minima of mmff, gfnff or gfn2.")] = "gfn2",
+    level: Annotated[
+        str | None, typer.Option(help="Ensembles: minima of mmff, gfnff or gfn2.", show_default="gfn2")
+    ] = None,
     candidates: Annotated[
         int | None, typer.Option(help="Ensembles: ETKDG starts; 10 and 5 for each rotatable bond.")
     ] = None,
     window: Annotated[
-        float, typer.Option(metavar="KCAL", help="Ensembles: keep minima so far above the lowest.")
-    ] = 6.0,
+        float | None,
+        typer.Option(
+            metavar="KCAL", help="Ensembles: keep minima so far above the lowest.", show_default="6"
+        ),
+    ] = None,
     dedup: Annotated[
-        float, typer.Option(metavar="Å", help="Ensembles: nearer minima of one energy are one.")
-    ] = 0.1,
-    seed: Annotated[int, typer.Option(help="Ensembles: same seed, same ensembles.")] = 0,
+        float | None,
+        typer.Option(metavar="Å", help="Ensembles: nearer minima of one energy are one.", show_default="0.1"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Ensembles: same seed, same ensembles.", show_default="0")
+    ] = None,
     time_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Ensembles: give a molecule up after.")
-    ] = 600.0,
-    workers: Annotated[int, typer.Option(help="Ensembles: processes, one core each.")] = 1,
+        float | None,
+        typer.Option(metavar="SECONDS", help="Ensembles: give a molecule up after.", show_default="600"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Ensembles: processes, one core each.", show_default="1")
+    ] = None,
     errors: Annotated[Path | None, typer.Option(help="Ensembles: CSV for the inputs that failed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -57,6 +68,10 @@ def prepare(
     """
     from scoregen.errors import InputError
 
+    how = _given(
+        level=level, candidates=candidates, window=window, dedup=dedup, seed=seed, time_limit=time_limit
+    )
+    job = _given(workers=workers, errors=errors)
     if ensembles:
         if kind != "molecules":
             raise InputError("--ensembles is for molecules")
@@ -67,10 +82,10 @@ def prepare(
             )
         from scoregen.molecules.minima import EnsembleSettings
 
-        settings = EnsembleSettings(level, candidates, window, dedup, seed, time_limit)
-        _ensembles(sources, out, settings, workers, errors, as_json)
-    elif errors is not None or candidates is not None:
-        raise InputError("--errors and --candidates need --ensembles")
+        _ensembles(sources, out, EnsembleSettings(**how), job, as_json)
+    elif how or job:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in how | job)
+        raise InputError(f"{names}: only with --ensembles")
     elif kind == "molecules":
         _molecules(sources, out, holdout or [], dev_fraction, max_records, as_json)
     elif kind == "audio":
@@ -115,8 +130,7 @@ def _ensembles(
     sources: list[str],
     out: Path,
     settings: EnsembleSettings,
-    workers: int,
-    errors: Path | None,
+    job: dict[str, Any],
     as_json: bool,
 ) -> None:
     from scoregen.molecules.ensemble_jobs import make_ensembles
@@ -124,9 +138,7 @@ def _ensembles(
     from .ui import emit, failed, progress
 
     with progress("molecules") as update:
-        done = make_ensembles(
-            sources, out, settings, workers=workers, errors=errors, on_failure=failed, on_done=update
-        )
+        done = make_ensembles(sources, out, settings, **job, on_failure=failed, on_done=update)
     lost = f"; {len(done.failures)} of {done.inputs} inputs failed" if done.failures else ""
     emit(
         as_json,
@@ -164,6 +176,11 @@ def _audio(
         f"{sum(done.clips.values())} clips, {minutes:.1f} min ({_counts(done.clips)}) → {out}",
     )
     raise typer.Exit(1 if done.failed else 0)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given; the others keep the defaults of what they are passed to."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _counts(splits: dict[str, int]) -> str:

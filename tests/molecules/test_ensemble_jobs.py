@@ -80,13 +80,34 @@ def test_wrong_usage_is_refused_before_any_work(tmp_path, scoregen):
         "--workers": (*ensembles, tmp_path / "x.sdf", "--workers", 0),
         "--holdout": (*ensembles, tmp_path / "x.sdf", "--holdout", smiles),
         "is for molecules": ("prepare", "audio", smiles, "--ensembles", "-o", tmp_path / "x.sdf"),
-        "need --ensembles": ("prepare", "molecules", smiles, "-o", tmp_path / "x", "--candidates", 3),
         "none of 1 inputs": (*ensembles, tmp_path / "x.sdf"),
     }
     for message, command in cases.items():
         code, streams = scoregen(*command)
         assert code == 2 and message in streams.err, message
     assert [path.name for path in tmp_path.iterdir()] == ["in.smi"]
+
+
+@pytest.mark.parametrize("kind", ["molecules", "audio"])
+def test_options_of_ensembles_are_refused_without(kind, tmp_path, scoregen):
+    """Even at their default values: whoever gives one expects it to do something."""
+    values = {
+        "--level": "gfn2",
+        "--candidates": 3,
+        "--window": 6,
+        "--dedup": 0.1,
+        "--seed": 0,
+        "--time-limit": 600,
+        "--workers": 1,
+        "--errors": tmp_path / "e.csv",
+    }
+    command = ("prepare", kind, tmp_path, "-o", tmp_path / "x")
+    for name, value in values.items():
+        code, streams = scoregen(*command, name, value)
+        assert code == 2 and streams.err.strip() == f"error: {name}: only with --ensembles"
+    code, streams = scoregen(*command, "--workers", 2, "--time-limit", 5)
+    assert code == 2 and "--time-limit, --workers: only with --ensembles" in streams.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_workers_and_an_interruption_change_no_byte(library, tmp_path):
