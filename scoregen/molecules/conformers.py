@@ -6,8 +6,11 @@ otherwise it is drawn again with fresh noise, a limited number of times.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rdkit.Chem import Mol
@@ -22,6 +25,7 @@ from .ensemble import Conformer, Ensemble
 from .features import featurise
 from .finishing import finish
 from .graph import molecule_data
+from .relax import check_available
 from .settings import THEORY, Settings
 from .stereo import with_positions
 
@@ -36,8 +40,15 @@ class ConformerGenerator:
         >>> mols = generator.generate("CC(=O)Oc1ccccc1C(=O)O", n=5, seed=0)           # doctest: +SKIP
     """
 
-    def __init__(self, denoiser: Denoiser, name: str = "custom"):
-        self.denoiser, self.name = denoiser, name
+    def __init__(self, denoiser: Denoiser, name: str = "custom", info: Mapping[str, Any] | None = None):
+        """Wrap a denoiser.
+
+        Args:
+            denoiser: the model.
+            name: for records.
+            info: provenance of the model, which says what levels of theory it knows.
+        """
+        self.denoiser, self.name, self.info = denoiser, name, dict(info or {})
 
     @classmethod
     def from_pretrained(
@@ -49,7 +60,35 @@ class ConformerGenerator:
             InputError: not found, damaged, or of another modality.
         """
         model: Model = from_pretrained(name, "molecules", device)
-        return cls(model.denoiser, model.name)
+        return cls(model.denoiser, model.name, model.info)
+
+    @property
+    def theories(self) -> frozenset[str]:
+        """Levels of theory the model was told of in training; empty for a model that is told nothing."""
+        trained = self.info.get("training", {}).get("data", {}).get("theory", {})
+        return frozenset(trained.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        digest = hashlib.blake2b(digest_size=16)
+        for key, value in self.denoiser.state_dict().items():
+            digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def theory(self, asked: str = "auto") -> str:
+        """What the network is told where ``asked`` is wanted (``auto``: the model's own, else GFN2-xTB).
+
+        Raises:
+            InputError: the model knows levels of theory, and this is none of them.
+        """
+        if asked == "auto":
+            own = str(self.info.get("theory", THEORY))
+            return own if own in self.theories else "unknown"
+        if self.theories and asked not in {*self.theories, "unknown"}:
+            known = ", ".join(sorted(self.theories))
+            raise InputError(f"{self.name} has not learned '{asked}' geometries; it knows {known}")
+        return asked
 
     def generate(
         self, molecule: str | Mol, n: int | str = 1, *, seed: int = 0, **settings: object
@@ -71,6 +110,8 @@ class ConformerGenerator:
         ensemble = self.ensembles([standardise(molecule)], Settings(n=n, seed=seed, **settings))[0]  # type: ignore[arg-type]
         if not ensemble.conformers:
             raise InputError(ensemble.problem or "no conformer was generated")
+        if ensemble.problem is not None:
+            warnings.warn(ensemble.problem, stacklevel=2)
         return [with_positions(ensemble.mol, positions) for positions in ensemble.positions]
 
     def ensembles(
@@ -85,9 +126,15 @@ class ConformerGenerator:
             molecules: from :func:`scoregen.molecules.chem.standardise`.
             settings: what is wanted.
             on_done: called with (geometries accepted or given up, all).
+
+        Raises:
+            InputError: a setting that this model or this machine cannot serve.
         """
+        check_available(settings.relax)
+        if settings.sigma is not None and settings.sigma > self.denoiser.sde.t_max:
+            raise InputError(f"--sigma must be at most {self.denoiser.sde.t_max:g} Å, got {settings.sigma:g}")
         ensembles = [Ensemble(mol) for mol in molecules]
-        draw(self.denoiser, ensembles, settings, on_done)
+        draw(self.denoiser, ensembles, settings, self.theory(settings.theory), on_done)
 
         def score(mol: Mol, positions: np.ndarray) -> np.ndarray:
             return self.log_likelihood(mol, positions, seed=settings.seed, theory=settings.theory)
@@ -98,7 +145,7 @@ class ConformerGenerator:
             if ensemble.missing and ensemble.problem is None:
                 ensemble.problem = (
                     f"{ensemble.missing} of {wanted} conformers failed the stereo and geometry checks "
-                    f"{settings.tries} times and were not written; try another --seed or --init"
+                    "every time they were drawn and were not written; try another --seed or --init"
                 )
             finish(ensemble, settings, score)
         return ensembles
@@ -116,5 +163,5 @@ class ConformerGenerator:
         """
         from .likelihood import log_likelihoods
 
-        graph = molecule_data(featurise(mol), theory=THEORY if theory == "auto" else theory)
+        graph = molecule_data(featurise(mol), theory=self.theory(theory))
         return log_likelihoods(self.denoiser, graph, positions, seed=seed)

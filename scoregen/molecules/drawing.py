@@ -10,13 +10,14 @@ import numpy as np
 from rdkit.Chem import Mol
 
 from scoregen.core.denoiser import Denoiser
+from scoregen.core.sampling import NonFiniteSample
 
 from .chem import canonical_smiles
 from .ensemble import Conformer, Ensemble
 from .features import featurise
 from .graph import MoleculeData, molecule_data
 from .sampler import Draw, Schedule, draw_positions, sample_key
-from .settings import FALLBACK, RETRY, SIGMA, STEPS, THEORY, Settings
+from .settings import FALLBACK, RETRY, SIGMA, STEPS, Settings
 from .starts import Start, make_starts
 from .stereo import sound
 
@@ -48,6 +49,7 @@ def draw(
     denoiser: Denoiser,
     ensembles: Sequence[Ensemble],
     settings: Settings,
+    theory: str,
     on_done: Callable[[int, int], None] | None = None,
 ) -> None:
     """Fill ensembles in place with sound geometries, as far as draws pass the checks.
@@ -56,15 +58,16 @@ def draw(
         denoiser: the model.
         ensembles: the molecules, without conformers.
         settings: how many of each, and how to draw.
+        theory: what the network is told.
         on_done: called with (geometries accepted or given up, all).
     """
-    theory = THEORY if settings.theory == "auto" else settings.theory
     graphs = [molecule_data(featurise(e.mol), theory=theory) for e in ensembles]
     names = [canonical_smiles(e.mol) for e in ensembles]
     slots: list[_Slot] = []
     for i, ensemble in enumerate(ensembles):
         slots += _slots(i, ensemble, sample_key(names[i], settings.seed), settings)
     waiting = [slot for slot in slots if slot.open]
+    used: set[tuple[int, int]] = set()
     while waiting:
         for slot, positions in _round(denoiser, waiting, graphs, names, settings):
             attempt = slot.ladder[slot.tries]
@@ -72,7 +75,7 @@ def draw(
             if sound(ensembles[slot.molecule].mol, positions):
                 slot.found = _drawn(positions, attempt.start)
             elif slot.tries == len(slot.ladder):
-                slot.found = _unrefined(ensembles[slot.molecule].mol, slot)
+                slot.found = _unrefined(ensembles[slot.molecule].mol, slot, used)
         waiting = [slot for slot in waiting if slot.open]
         if on_done is not None:
             on_done(len(slots) - len(waiting), len(slots))
@@ -115,10 +118,14 @@ def _ladder(start: Start | None, spare: Start | None, settings: Settings) -> lis
     return from_noise * settings.tries + other
 
 
-def _unrefined(mol: Mol, slot: _Slot) -> Conformer | None:
-    """The start itself: in some strained cages nothing else passes. Better than nothing, and marked."""
+def _unrefined(mol: Mol, slot: _Slot, used: set[tuple[int, int]]) -> Conformer | None:
+    """The start itself: in some strained cages nothing else passes. Better than nothing, marked, and once."""
     for attempt in slot.ladder:
-        if attempt.start is not None and sound(mol, attempt.start.positions):
+        if attempt.start is None:
+            continue
+        key = (slot.molecule, id(attempt.start.positions))
+        if key not in used and sound(mol, attempt.start.positions):
+            used.add(key)
             found = _drawn(attempt.start.positions, attempt.start)
             return replace(found, init=f"{found.init}-unrefined")
     return None
@@ -139,10 +146,12 @@ def _round(
 ) -> list[tuple[_Slot, np.ndarray]]:
     """Draw every waiting slot once, those of one schedule together."""
     drawn: list[tuple[_Slot, np.ndarray]] = []
-    groups: dict[Schedule, list[_Slot]] = {}
+    groups: dict[tuple[Schedule, bool], list[_Slot]] = {}
     for slot in waiting:
-        groups.setdefault(_schedule(denoiser, slot.ladder[slot.tries], settings), []).append(slot)
-    for schedule, slots in groups.items():
+        attempt = slot.ladder[slot.tries]
+        key = _schedule(denoiser, attempt, settings), attempt.start is None
+        groups.setdefault(key, []).append(slot)
+    for (schedule, _), slots in groups.items():
         draws = [
             Draw(
                 graphs[slot.molecule],
@@ -151,14 +160,28 @@ def _round(
             )
             for slot in slots
         ]
-        positions = draw_positions(denoiser, draws, schedule, settings.seed)
-        drawn += zip(slots, positions, strict=True)
+        drawn += zip(slots, _drawn_each(denoiser, draws, schedule, settings.seed), strict=True)
     return drawn
+
+
+def _drawn_each(denoiser: Denoiser, draws: list[Draw], schedule: Schedule, seed: int) -> list[np.ndarray]:
+    """Positions of every draw, ``(N, 3)``; one that is not finite comes out as NaN and costs no other."""
+    try:
+        return draw_positions(denoiser, draws, schedule, seed)
+    except NonFiniteSample:
+        if len(draws) == 1:
+            return [np.full((int(draws[0].data.num_nodes), 3), np.nan)]
+        half = len(draws) // 2
+        return [
+            *_drawn_each(denoiser, draws[:half], schedule, seed),
+            *_drawn_each(denoiser, draws[half:], schedule, seed),
+        ]
 
 
 def _schedule(denoiser: Denoiser, attempt: _Attempt, settings: Settings) -> Schedule:
     if attempt.start is None:
         return Schedule(settings.steps or STEPS["noise"], denoiser.sde.t_max, settings.solver)
     kind = attempt.start.kind
-    sigma = (settings.sigma or SIGMA[kind]) * attempt.scale
+    least = 2 * float(denoiser.sde.t_min)  # there must be room for a step below the last retry's level
+    sigma = max((settings.sigma or SIGMA[kind]) * attempt.scale, least)
     return Schedule(settings.steps or STEPS[kind], sigma, settings.solver)

@@ -49,6 +49,10 @@ class Ensemble:
     missing: int = 0
     problem: str | None = None
 
+    def blame(self, reason: str) -> None:
+        """Note a reason why something is missing, beside those noted before."""
+        self.problem = reason if self.problem is None else f"{self.problem}; {reason}"
+
     @property
     def positions(self) -> list[np.ndarray]:
         """``(N, 3)`` Å each."""

@@ -53,8 +53,8 @@ def embed(mol: Mol, n: int, seed: int, timeout: float | None = None) -> list[np.
         if large or random:  # such attempts are slow and mostly succeed
             parameters.maxIterations = ATTEMPTS
         # One first: where that fails, n would fail as well, after n times as long.
-        found = _embed(mol, 1 if large else n, parameters, limit)
-        if found and large and n > 1:
+        found = _embed(mol, 1, parameters, limit)
+        if found and n > 1:
             found = _embed(mol, n, parameters, limit)
         if found:
             return found

@@ -1,13 +1,14 @@
 """From draws to conformers: select, relax, cut by energy, rank, prune.
 
-In this order. Representatives are chosen among the draws, which are many and cheap, so that only they are
-relaxed (draws from geometries were chosen as starts already). The energy window and the pruning of duplicates
-look at the relaxed geometries, since relaxation can bring two conformers together; ranking comes
-before pruning, so that of duplicates the best-ranked stays.
+In this order. Representatives are chosen before anything is relaxed, so that only they are (draws from
+geometries were chosen as starts already). The energy window and the pruning of duplicates look at the relaxed
+geometries, since relaxation can bring two conformers together; ranking comes before pruning, so that of
+duplicates the best-ranked stays. What is dropped bequeaths its population to the nearest that is kept.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,8 +20,8 @@ from scoregen.errors import InputError
 from .ensemble import Conformer, Ensemble
 from .metrics import pairwise_rmsd
 from .relax import mmff_energy, relax
-from .selection import Selection, distinct, select
-from .settings import Settings
+from .selection import distinct, select
+from .settings import RELAX_SECONDS, Settings
 from .stereo import sound
 
 Score = Callable[[Mol, np.ndarray], np.ndarray]
@@ -38,70 +39,106 @@ def finish(ensemble: Ensemble, settings: Settings, score: Score) -> None:
     mol = ensemble.mol
     if not ensemble.conformers:
         return
-    selection = None
-    count = settings.count(mol)
-    if len(ensemble.conformers) > count:
-        selection = select(pairwise_rmsd(mol, np.stack(ensemble.positions)), count)
-        ensemble.conformers = [ensemble.conformers[i] for i in selection.picked]
+    ensemble.conformers = _shares(_selected(mol, ensemble.conformers, settings.count(mol)))
     if settings.energetic:
-        selection = _kept(ensemble, _energies(ensemble, settings), selection)
+        _energies(ensemble, settings)
     if ensemble.energies:
         lowest = min(ensemble.energies)
-        keep = [k for k, energy in enumerate(ensemble.energies) if energy - lowest <= settings.window]
-        selection = _kept(ensemble, keep, selection)
-    if settings.rank in ("energy", "likelihood"):
-        selection = _kept(ensemble, _order(ensemble, settings, score), selection)
+        _keep(ensemble, [k for k, e in enumerate(ensemble.energies) if e - lowest <= settings.window])
+    if settings.rank != "none":
+        _keep(ensemble, _order(ensemble, settings, score))
     if settings.threshold > 0 and len(ensemble.conformers) > 1:
         distances = pairwise_rmsd(mol, np.stack(ensemble.positions))
-        selection = _kept(ensemble, distinct(distances, settings.threshold), selection)
-    if selection is not None and selection.picked:
-        population, spread = selection.shares()
-        ensemble.conformers = [
-            replace(conformer, population=float(population[k]), spread=float(spread[k]))
-            for k, conformer in enumerate(ensemble.conformers)
-        ]
-    if settings.rank == "population":
-        ensemble.conformers.sort(key=lambda conformer: -(conformer.population or 0))
+        _keep(ensemble, distinct(distances, settings.threshold))
 
 
-def _kept(ensemble: Ensemble, order: Sequence[int], selection: Selection | None) -> Selection | None:
-    """Keep the conformers of these indices, in this order, in the ensemble (in place) and the selection."""
-    ensemble.conformers = [ensemble.conformers[k] for k in order]
-    return None if selection is None else selection.only(order)
+def _selected(mol: Mol, conformers: Sequence[Conformer], count: int) -> list[Conformer]:
+    """``count`` conformers: of more draws from noise than there is room for, the medoids."""
+    noise = [k for k, conformer in enumerate(conformers) if conformer.init == "noise"]
+    room = count - (len(conformers) - len(noise))
+    if len(noise) <= room or room < 1:
+        return list(conformers)[:count]
+    selection = select(pairwise_rmsd(mol, np.stack([conformers[k].positions for k in noise])), room)
+    population, spread = selection.shares()
+    chosen = iter(
+        replace(conformers[noise[i]], population=float(population[k]), spread=float(spread[k]))
+        for k, i in enumerate(selection.picked)
+    )
+    spare = set(noise[room:])
+    return [c if c.init != "noise" else next(chosen) for k, c in enumerate(conformers) if k not in spare]
+
+
+def _shares(conformers: Sequence[Conformer]) -> list[Conformer]:
+    """The same with populations that sum to 1, where any are known: every kind of start had its own 1."""
+    total = math.fsum(conformer.population or 0 for conformer in conformers)
+    return [c if c.population is None else replace(c, population=c.population / total) for c in conformers]
+
+
+def _keep(ensemble: Ensemble, order: Sequence[int]) -> None:
+    """Keep the conformers of these indices, in this order; others leave their population to the nearest."""
+    conformers = ensemble.conformers
+    kept = [conformers[k] for k in order]
+    gone = [c for k, c in enumerate(conformers) if k not in set(order) and c.population]
+    if kept and gone:
+        positions = np.stack([c.positions for c in (*kept, *gone)])
+        distances = pairwise_rmsd(ensemble.mol, positions)[len(kept) :, : len(kept)]
+        for conformer, row in zip(gone, distances, strict=True):
+            heir = int(row.argmin())
+            kept[heir] = _joined(kept[heir], conformer, float(row[heir]))
+    ensemble.conformers = kept
+
+
+def _joined(one: Conformer, other: Conformer, distance: float) -> Conformer:
+    """``one`` standing for the geometries of both."""
+    first, second = one.population or 0.0, other.population or 0.0
+    square = first * (one.spread or 0) ** 2 + second * ((other.spread or 0) ** 2 + distance**2)
+    return replace(one, population=first + second, spread=math.sqrt(square / (first + second)))
 
 
 def _order(ensemble: Ensemble, settings: Settings, score: Score) -> list[int]:
     """Indices of the conformers, best first; as they are where there is nothing to rank by."""
+    if not ensemble.conformers:
+        return []
     if settings.rank == "likelihood":
-        if not ensemble.conformers:
-            return []
         found = score(ensemble.mol, np.stack(ensemble.positions))
         ensemble.conformers = [
             replace(conformer, log_likelihood=float(value))
             for conformer, value in zip(ensemble.conformers, found, strict=True)
         ]
         values = [-float(value) for value in found]
+    elif settings.rank == "population":
+        values = [-(conformer.population or 0.0) for conformer in ensemble.conformers]
     else:
         values = ensemble.energies or [0.0] * len(ensemble.conformers)
     return sorted(range(len(values)), key=values.__getitem__)
 
 
-def _energies(ensemble: Ensemble, settings: Settings) -> list[int]:
-    """Give conformers energies, relaxed if asked; returns the indices of those that came through sound."""
-    mol, done = ensemble.mol, list[Conformer]()
-    try:
-        for conformer in ensemble.conformers:
-            if settings.relax == "none":
-                done.append(replace(conformer, energy=mmff_energy(mol, conformer.positions)))
-            else:
-                positions, energy = relax(mol, conformer.positions, settings.relax)
-                done.append(replace(conformer, positions=positions, raw=conformer.positions, energy=energy))
-    except InputError as error:
-        ensemble.problem = f"{error}; written as drawn, without energies"
-        return list(range(len(ensemble.conformers)))
-    ensemble.conformers = done
-    keep = [k for k, c in enumerate(done) if settings.relax == "none" or sound(mol, c.positions)]
-    if broken := len(done) - len(keep):
-        ensemble.missing += broken
-        ensemble.problem = f"{settings.relax} relaxation broke {broken} conformers; they were not written"
-    return keep
+def _energies(ensemble: Ensemble, settings: Settings) -> None:
+    """Give conformers energies, relaxed if asked; those that do not come through sound are dropped."""
+    done: list[Conformer | None] = []
+    reason = f"{settings.relax} relaxation broke the stereo or the bonds"
+    for conformer in ensemble.conformers:
+        try:
+            done.append(_with_energy(ensemble.mol, conformer, settings.relax))
+        except (InputError, RuntimeError) as error:
+            reason = str(error)
+            done.append(None)
+    keep = [k for k, conformer in enumerate(done) if conformer is not None]
+    if not keep:
+        ensemble.blame(f"{reason}; written as drawn, without energies")
+        return
+    if lost := len(done) - len(keep):
+        ensemble.missing += lost
+        ensemble.blame(f"{lost} conformers were not written: {reason}")
+    ensemble.conformers = [new or old for new, old in zip(done, ensemble.conformers, strict=True)]
+    _keep(ensemble, keep)
+
+
+def _with_energy(mol: Mol, conformer: Conformer, method: str) -> Conformer | None:
+    """The conformer with its energy, relaxed unless ``method`` is none; None where that breaks it."""
+    if method == "none":
+        return replace(conformer, energy=mmff_energy(mol, conformer.positions))
+    positions, energy = relax(mol, conformer.positions, method, timeout=RELAX_SECONDS)
+    if not sound(mol, positions):
+        return None
+    return replace(conformer, positions=positions, raw=conformer.positions, energy=energy)

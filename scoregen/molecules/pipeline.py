@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scoregen import __version__
 from scoregen.errors import InputError
 
 from .chem import canonical_smiles
@@ -111,12 +112,13 @@ def run_conformers(
     entries = _counted(read_inputs(inputs), summary)
     if enumerate_stereo:
         entries = enumerate_inputs(entries)
+    model = f"{generator.name} {generator.fingerprint}"
     shards: list[Path] = []
     suffix = ".sdf.gz" if out.suffix.lower() == ".gz" else ".sdf"
     with _shard_folder(out, resume) as folder:
         for number, chunk in enumerate(_chunks(entries, settings)):
             shard = folder / f"{number:06d}{suffix}"
-            key = _key(chunk, settings, generator.name, keep_raw)
+            key = _key(chunk, settings, model, keep_raw)
             done = finished(shard, key) or _make(shard, key, chunk, generator, settings, keep_raw, on_done)
             shards.append(shard)
             summary.molecules += done["molecules"]
@@ -177,7 +179,11 @@ def _chunks(entries: Iterable[MoleculeInput], settings: Settings) -> Iterator[li
 
 def _key(chunk: Sequence[MoleculeInput], settings: Settings, model: str, keep_raw: bool) -> str:
     """Fingerprint of everything that decides what a shard holds."""
-    lines = [repr((settings, model, keep_raw)), *(repr((e.text, e.name, e.line, e.source)) for e in chunk)]
+    lines = [
+        settings.key,
+        repr((model, keep_raw, __version__)),
+        *(repr((e.text, e.name, e.line, e.source)) for e in chunk),
+    ]
     lines += [canonical_smiles(e.mol) for e in chunk if e.mol is not None]
     return fingerprint(lines)
 

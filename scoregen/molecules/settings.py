@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from rdkit.Chem import Mol, rdMolDescriptors
 
@@ -24,7 +25,10 @@ SIGMA = {"etkdg": 0.5, "mmff": 0.2}
 """Noise level to which a start is noised, Å in the harmonic metric: about what is wrong with it."""
 
 THEORY = "gfn2"
-"""Kind of geometry asked of models that are told (``theory="auto"``)."""
+"""Kind of geometry asked of models that know it (``theory="auto"``)."""
+
+RELAX_SECONDS = 600.0
+"""Limit of one GFN2-xTB relaxation."""
 
 RETRY = (1.0, 1.0, 0.5, 0.5, 0.25, 0.1)
 """Noise levels of successive tries from a start, relative to the first: less noise keeps more of it."""
@@ -108,7 +112,7 @@ class Settings:
     tries: int = len(RETRY)
 
     def __post_init__(self) -> None:
-        count = self.n == "auto" or (isinstance(self.n, int) and self.n >= 1)
+        count = self.n == "auto" or (isinstance(self.n, Integral) and self.n >= 1)
         starts = self.init in INITS or set(self.init.split("+")) <= set(SINGLE_STARTS)
         checks = (
             (count, f"-n must be at least 1, or auto; got {self.n}"),
@@ -143,7 +147,7 @@ class Settings:
 
     def count(self, mol: Mol) -> int:
         """Conformers wanted of ``mol``."""
-        if isinstance(self.n, int):
+        if isinstance(self.n, Integral):
             return self.n
         rotors = rdMolDescriptors.CalcNumRotatableBonds(mol)
         return next(count for most, count in COUNTS if rotors <= most)
@@ -160,10 +164,16 @@ class Settings:
         return 1.0 if isinstance(self.n, str) else next(draws for most, draws in DRAWS if self.n <= most)
 
     @property
+    def key(self) -> str:
+        """Everything here that decides what comes out, the defaults included."""
+        defaults = (STEPS, SIGMA, RETRY, FALLBACK, DRAWS, STRAIN, FEW, MIX, COUNTS, AUTO_PRUNE, AUTO_WINDOW)
+        return repr((self, defaults))
+
+    @property
     def starts(self) -> tuple[str, ...]:
         """Starts of successive draws, in turn."""
         if self.init == "auto":
-            many = not isinstance(self.n, int) or self.n > FEW
+            many = not isinstance(self.n, Integral) or self.n > FEW
             return ("mmff", "etkdg") if many or self.theory == "experiment" else ("mmff",)
         return MIX if self.init == "mix" else tuple(self.init.split("+"))
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from rdkit import Chem
 
+from scoregen.core.sampling import NonFiniteSample
 from scoregen.errors import InputError
-from scoregen.molecules import pipeline, starts
+from scoregen.molecules import conformers, drawing, finishing, pipeline, starts
 from scoregen.molecules.chem import canonical_smiles, standardise
 from scoregen.molecules.conformers import ConformerGenerator, Settings
 from scoregen.molecules.metrics import pairwise_rmsd, rmsd_matrix
@@ -224,3 +225,71 @@ def test_generation_does_not_touch_global_random_state(generator):
     before = torch.get_rng_state()
     generator.generate("CCO", n=1)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_mix_keeps_the_share_of_every_start_however_many_are_drawn(generator):
+    made = generator.ensembles([standardise("CCCCCO")], Settings(n=6, init="mix", draws=3, steps=4))[0]
+    assert sorted(made.init) == ["etkdg"] * 2 + ["mmff"] * 2 + ["noise"] * 2
+    assert sum(c.population for c in made.conformers) == pytest.approx(1)
+
+
+def test_what_is_pruned_leaves_its_population_to_the_nearest(generator):
+    mol = standardise("CCCCCO")
+    every = generator.ensembles([mol], Settings(n=8, seed=1))[0]
+    few = generator.ensembles([mol], Settings(n=8, seed=1, prune=0.6, rank="population"))[0]
+    assert 1 <= len(few.conformers) < len(every.conformers) == 8
+    for ensemble in (every, few):
+        assert sum(c.population for c in ensemble.conformers) == pytest.approx(1)
+
+
+def test_one_failed_relaxation_costs_one_conformer(generator, monkeypatch):
+    calls = iter(range(100))
+
+    def relaxed(mol, positions, method, timeout=None):
+        if next(calls) == 1:
+            raise InputError("too slow")
+        return positions, 0.0
+
+    monkeypatch.setattr(finishing, "relax", relaxed)
+    monkeypatch.setattr(starts, "relax", lambda mol, positions, method: (positions, 0.0))
+    made = generator.ensembles([standardise("CCCCO")], Settings(n=4, relax="mmff"))[0]
+    assert len(made.conformers) == 3 and made.missing == 1 and "too slow" in made.problem
+    assert made.energies == [0.0] * 3
+
+
+def test_a_missing_program_is_named_before_any_work(generator, monkeypatch):
+    monkeypatch.setattr(
+        conformers, "check_available", lambda method: (_ for _ in ()).throw(InputError("no xtb"))
+    )
+    with pytest.raises(InputError, match="no xtb"):
+        generator.generate("CCO", relax="gfn2")
+
+
+def test_noise_levels_outside_the_model_are_refused_or_raised_to_its_least(generator):
+    with pytest.raises(InputError, match="at most 10"):
+        generator.generate("CCO", init="etkdg", sigma=50)
+    assert len(generator.generate("CCO", n=2, init="etkdg", sigma=0.001)) == 2
+
+
+def test_a_sample_that_is_not_finite_costs_no_other(generator, monkeypatch):
+    draw_all = drawing.draw_positions
+
+    def draw(denoiser, draws, schedule, seed):
+        if any(d.data.num_nodes == 9 for d in draws):  # ethanol
+            raise NonFiniteSample("not finite")
+        return draw_all(denoiser, draws, schedule, seed)
+
+    monkeypatch.setattr(drawing, "draw_positions", draw)
+    bad, good = generator.ensembles(
+        [standardise("CCO"), standardise("CCN")], Settings(n=2, init="noise", steps=8)
+    )
+    assert not bad.conformers and bad.problem and len(good.conformers) == 2
+
+
+def test_a_model_names_the_levels_of_theory_it_knows(generator):
+    assert generator.theories == {"dft", "gfn2", "experiment"} and generator.theory() == "gfn2"
+    with pytest.raises(InputError, match="dft, experiment, gfn2"):
+        generator.generate("CCO", theory="mmff")
+    own = {**generator.info, "theory": "dft"}
+    assert ConformerGenerator(generator.denoiser, "mine", own).theory() == "dft"
+    assert ConformerGenerator(generator.denoiser, "told nothing").theory() == "unknown"
