@@ -10,8 +10,6 @@ from rdkit.Chem import Mol, rdDistGeom, rdForceFieldHelpers
 
 from scoregen.errors import InputError
 from scoregen.molecules.chem import standardise
-from scoregen.molecules.metrics import pairwise_rmsd
-from scoregen.molecules.selection import medoids
 
 from .options import Options
 
@@ -30,8 +28,8 @@ def etkdg(
         n: conformers wanted.
         seed: of the embedding.
         relax: minimise, where MMFF94s has parameters.
-        draws: geometries embedded (and minimised) for each one kept; above 1 the medoids are kept, which is
-            the selection that the model has.
+        draws: geometries embedded (and minimised) for each one kept; above 1 the selection of the model's
+            starts chooses: medoids of those that are not strained, where there are energies.
         threads: for both.
     """
     mol = standardise(smiles)
@@ -40,17 +38,17 @@ def etkdg(
     settings.numThreads = threads
     rdDistGeom.EmbedMultipleConfs(mol, int(np.ceil(n * draws - 1e-9)), settings)
     shown = Mol(mol)  # MMFF rewrites the aromaticity of the molecule it works on: give it a copy
-    if relax and shown.GetNumConformers() and rdForceFieldHelpers.MMFFHasAllMoleculeParams(shown):
-        rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
+    energies: list[float | None] = [None] * shown.GetNumConformers()
+    if relax and energies and rdForceFieldHelpers.MMFFHasAllMoleculeParams(shown):
+        done = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
             shown, numThreads=threads, maxIters=2000, mmffVariant="MMFF94s"
         )
+        energies = [energy for _, energy in done]
     positions = np.reshape(
         [conformer.GetPositions() for conformer in shown.GetConformers()], (-1, mol.GetNumAtoms(), 3)
     )
     mol.RemoveAllConformers()
-    if len(positions) > n:
-        positions = positions[medoids(pairwise_rmsd(mol, positions), n)]
-    return mol, positions
+    return mol, _selected(mol, positions, energies, n) if len(positions) > n else positions
 
 
 def peers(options: Options) -> dict[str, Method]:
@@ -106,6 +104,17 @@ def model_methods(generator: Any, label: str, options: Options, theory: str | No
                 name = f"{label}, {init}" + (f" + {relax}" if relax != "none" else "") + suffix(draws)
                 found[name] = model_method(generator, options, theory, init=init, relax=relax, draws=draws)
     return found
+
+
+def _selected(mol: Mol, positions: np.ndarray, energies: list[float | None], n: int) -> np.ndarray:
+    # Imported here: it brings torch, whose memory must not show in the peers' of section speed.
+    from scoregen.molecules.starts import Start, representatives
+
+    pool = [
+        Start("etkdg" if energy is None else "mmff", xyz, energy)
+        for xyz, energy in zip(positions, energies, strict=True)
+    ]
+    return np.stack([start.positions for start in representatives(mol, pool, n)])
 
 
 def _peer(seed: int, relax: bool, draws: float) -> Method:

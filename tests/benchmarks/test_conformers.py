@@ -16,7 +16,10 @@ from rdkit import Chem
 
 from scoregen.errors import InputError
 from scoregen.molecules.chem import standardise
+from scoregen.molecules.metrics import pairwise_rmsd
 from scoregen.molecules.records import SdfWriter
+from scoregen.molecules.relax import mmff_energy
+from scoregen.molecules.selection import medoids
 from scoregen.molecules.stereo import with_positions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +139,17 @@ def test_selection_keeps_n_of_what_was_drawn() -> None:
     _, kept = etkdg("CCCCCO", 4, seed=1, relax=False, draws=3)
     assert len(kept) == 4
     assert all((np.abs(drawn - one).max((1, 2)) < 1e-9).any() for one in kept)
+
+
+def test_selection_of_the_peers_is_that_of_the_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoregen.molecules.starts.STRAIN", 0.5)
+    mol, pool = etkdg("CCCCCO", 24, seed=1, relax=True)
+    _, kept = etkdg("CCCCCO", 2, seed=1, relax=True, draws=12)
+    energies = np.array([mmff_energy(mol, xyz) for xyz in pool])
+    low = pool[energies <= energies.min() + 0.5 + 1e-6]
+    assert 2 < len(low) < len(pool)
+    expected = low[medoids(pairwise_rmsd(mol, low), 2)]
+    assert np.abs(kept - expected).max() < 1e-6
 
 
 def test_settings_reach_the_generator_only_when_given() -> None:
