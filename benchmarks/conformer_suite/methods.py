@@ -74,7 +74,12 @@ def model_method(generator: Any, options: Options, theory: str | None, **setting
         options: of the section.
         theory: what ``theory=reference`` stands for in the section.
         settings: ``init``, ``relax`` and ``draws``.
+
+    Raises:
+        InputError: a setting is out of range: said once, not counted as a failure of every molecule.
     """
+    from scoregen.molecules.settings import Settings  # here: it brings torch, which the peers do without
+
     given = dict(settings)
     optional = {
         "steps": options.steps,
@@ -84,11 +89,10 @@ def model_method(generator: Any, options: Options, theory: str | None, **setting
     }
     given.update({key: value for key, value in optional.items() if value is not None})
 
+    Settings(**given)
+
     def run(smiles: str, n: int) -> tuple[Mol, np.ndarray]:
-        try:
-            mols = generator.generate(smiles, n=n, seed=options.seed, **given)
-        except TypeError as error:  # an option that this generator does not have
-            raise SystemExit(f"error: the generator does not take these settings: {error}") from None
+        mols = generator.generate(smiles, n=n, seed=options.seed, **given)
         conformers = [conformer.GetPositions() for mol in mols for conformer in mol.GetConformers()]
         return mols[0], np.stack(conformers)
 

@@ -170,6 +170,18 @@ def test_settings_reach_the_generator_only_when_given() -> None:
     assert xyz.shape == (2, mol.GetNumAtoms(), 3)
 
 
+def test_wrong_settings_are_refused_at_once_and_faults_of_the_generator_are_not_hidden() -> None:
+    def broken(smiles: str, n: int, **settings: object) -> list:
+        raise TypeError("a fault inside")
+
+    generator = SimpleNamespace(generate=broken)
+    settings = {"init": "auto", "relax": "none", "draws": 1}
+    with pytest.raises(InputError, match="--solver"):
+        model_method(generator, Options(solver="nonsense"), None, **settings)
+    with pytest.raises(TypeError, match="a fault inside"):
+        model_method(generator, Options(), None, **settings)("CCO", 1)
+
+
 def test_mirror_images_are_wrong_and_open_elements_free() -> None:
     mol, (xyz,) = etkdg(ALANINE, 1, seed=0, relax=False)
     check = StereoCheck(ALANINE)
