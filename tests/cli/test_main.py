@@ -65,7 +65,7 @@ def test_every_command_explains_itself(scoregen, command: str) -> None:
 def test_wrong_usage_exits_with_two(scoregen, args: list[str]) -> None:
     done = scoregen(*args)
     assert done.code == 2
-    assert "Error" in done.err or "Usage" in done.err
+    assert "error" in done.err.lower() or "Usage" in done.err
     assert "Traceback" not in done.err
 
 
