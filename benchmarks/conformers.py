@@ -109,7 +109,7 @@ def _arguments() -> argparse.Namespace:
     add("--limit", type=int, help="molecules of each section, the first (default: the section's)")
     add("--init", nargs="+", choices=["noise", "etkdg", "mmff", "mix", "auto"], help="starts of the model")
     add("--relax", nargs="+", choices=["none", "mmff", "gfn2"], help="what follows the draws (default none)")
-    add("--draws", nargs="+", type=float, help="geometries drawn per conformer kept; > 1 selects, peers too")
+    add("--draws", nargs="+", type=float, help="geometries per conformer kept; 0: its own; > 1 selects, peers too")
     add("--theory", help="geometry asked of the model: a level of theory, or 'reference' (default: its own)")
     add("--solver", help="integration rule of the model (default: its own)")
     add("--steps", type=int, help="network calls of the model (default: its own)")

@@ -15,7 +15,7 @@ from .ensembles import flexibility
 from .options import Options
 from .workbench import Workbench, run_method, time_ratios
 
-DEFAULTS = Options(count=50, init=("auto", "etkdg"), draws=(1.0,))
+DEFAULTS = Options(count=50, init=("auto", "etkdg"), draws=(0.0,))
 WITHIN = (0.5, 1.0, 1.5, 2.0)
 
 

@@ -26,7 +26,7 @@ from . import references, strain
 from .options import Options
 from .workbench import Made, Workbench, run_method, time_ratios
 
-DEFAULTS = Options(limit=150, count=10, draws=(1.0,), strain=20)
+DEFAULTS = Options(limit=150, count=10, draws=(0.0,), strain=20)
 MIN_BONDS = 5  # rotatable bonds of a class, for its own distance
 
 Pool = dict[str, list[tuple[np.ndarray, np.ndarray]]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -54,16 +55,25 @@ def etkdg(
 def peers(options: Options) -> dict[str, Method]:
     """ETKDGv3 and ETKDGv3 + MMFF94s, and both with every selection that the model is given."""
     found: dict[str, Method] = {}
-    for draws in sorted({1.0, *options.draws}):
+    for draws in (1.0, *sorted(set(options.draws) - {1.0})):
+        chosen = "" if draws == 1 else f", ×{draws:g}" if draws else ", × as auto"
         for relax in (False, True):
-            name = "ETKDGv3" + (" + MMFF94s" if relax else "") + suffix(draws)
+            name = "ETKDGv3" + (" + MMFF94s" if relax else "") + chosen
             found[name] = _peer(options.seed, relax, draws)
     return found
 
 
-def suffix(draws: float) -> str:
-    """How a method's name tells of its selection."""
-    return f", medoids of ×{draws:g}" if draws > 1 else ""
+def variants(label: str, options: Options) -> dict[str, dict[str, Any]]:
+    """Settings of every combination of start, relaxation and selection asked for, by the name of its row.
+
+    Draws that are left to the generator are not among the settings, nor told of in the name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for init, relax, draws in product(options.init, options.relax, options.draws):
+        name = f"{label}, {init}" + (f" + {relax}" if relax != "none" else "")
+        name += f", ×{draws:g}" if draws else ""
+        found[name] = {"init": init, "relax": relax, **({"draws": draws} if draws else {})}
+    return found
 
 
 def model_method(generator: Any, options: Options, theory: str | None, **settings: Any) -> Method:
@@ -100,14 +110,18 @@ def model_method(generator: Any, options: Options, theory: str | None, **setting
 
 
 def model_methods(generator: Any, label: str, options: Options, theory: str | None) -> dict[str, Method]:
-    """Every combination of start, relaxation and selection asked for."""
-    found = {}
-    for init in options.init:
-        for relax in options.relax:
-            for draws in options.draws:
-                name = f"{label}, {init}" + (f" + {relax}" if relax != "none" else "") + suffix(draws)
-                found[name] = model_method(generator, options, theory, init=init, relax=relax, draws=draws)
-    return found
+    """The model with each of its :func:`variants`."""
+    return {
+        name: model_method(generator, options, theory, **settings)
+        for name, settings in variants(label, options).items()
+    }
+
+
+def default_draws(n: int) -> float:
+    """Geometries that the generator draws for each conformer kept if left to choose, for ``n`` of them."""
+    from scoregen.molecules.settings import Settings
+
+    return Settings(n=n).oversampling
 
 
 def _selected(mol: Mol, positions: np.ndarray, energies: list[float | None], n: int) -> np.ndarray:
@@ -123,7 +137,7 @@ def _selected(mol: Mol, positions: np.ndarray, energies: list[float | None], n: 
 
 def _peer(seed: int, relax: bool, draws: float) -> Method:
     def run(smiles: str, n: int) -> tuple[Mol, np.ndarray]:
-        mol, positions = etkdg(smiles, n, seed=seed, relax=relax, draws=draws)
+        mol, positions = etkdg(smiles, n, seed=seed, relax=relax, draws=draws or default_draws(n))
         if not len(positions):
             raise InputError(f"{smiles}: ETKDG embeds none")
         return mol, positions

@@ -20,8 +20,8 @@ class Options:
         seed: of every random choice.
         init: starts of the model: ``noise``, ``etkdg``, ``mmff``, ``mix``, ``auto``.
         relax: what follows the model's draws: ``none``, ``mmff``, ``gfn2``.
-        draws: geometries drawn for each conformer kept, by the model; above 1 its selection picks the
-            medoids, and the peers get a row with the same.
+        draws: geometries drawn for each conformer kept, by the model, and 0 for what the generator does
+            unasked; above 1 its selection chooses among them, and the peers get a row with the same.
         theory: kind of geometry asked of the model; ``reference`` is that of the section's references, None
             leaves it to the generator.
         steps, sigma: of the model's draws; None leaves them to the generator.
@@ -53,8 +53,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.split not in ("test", "dev"):
             raise InputError(f"split '{self.split}': test or dev")
-        if min(self.draws) < 1:
-            raise InputError(f"draws {self.draws}: at least 1")
+        if any(draws < 1 and draws != 0 for draws in self.draws):
+            raise InputError(f"draws {self.draws}: at least 1, or 0 for the generator's own")
 
 
 def updated(options: Options, values: dict[str, Any]) -> Options:

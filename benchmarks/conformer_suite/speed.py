@@ -15,10 +15,11 @@ from typing import Any
 from common import print_table
 from rdkit import Chem
 
+from .methods import variants
 from .options import Options
 from .workbench import Workbench, progress
 
-DEFAULTS = Options(init=("auto", "etkdg", "noise"), draws=(1.0,))
+DEFAULTS = Options(init=("auto", "etkdg", "noise"), draws=(0.0, 1.0))
 TIMEOUT = 240
 
 
@@ -49,8 +50,8 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     ]
     if bench.model != "none":
         methods += [
-            {"method": f"{bench.label}, {init}", "model": bench.model, "init": init, "steps": options.steps}
-            for init in options.init
+            {"method": name, "model": bench.model, "steps": options.steps, **settings}
+            for name, settings in variants(bench.label, options).items()
         ]
     rows: list[dict[str, Any]] = []
     for threads in options.threads:
@@ -59,7 +60,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
             for method in methods:
                 progress(f"speed: {name}, {method['method']}, {threads} threads")
                 task = {**method, "smiles": smiles, "n": n, "threads": threads}
-                task.update(device=bench.device, seed=options.seed, draws=options.draws[0])
+                task.update(device=bench.device, seed=options.seed)
                 row: dict[str, Any] = {"method": method["method"], "molecule": name, "threads": threads}
                 row["heavy_atoms"] = Chem.MolFromSmiles(smiles).GetNumHeavyAtoms()
                 row.update(measure(task))

@@ -43,7 +43,7 @@ def _model(task: dict[str, Any]) -> Any:
     generator = ConformerGenerator.from_pretrained(task["model"], task["device"])
 
     def generate(smiles: str, n: int) -> int:
-        settings = {key: task[key] for key in ("seed", "init", "steps", "draws")}
+        settings = {key: task[key] for key in ("seed", "init", "relax", "steps", "draws") if key in task}
         return len(generator.generate(smiles, n=n, **settings))
 
     return generate

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from scoregen.errors import InputError
 from scoregen.molecules.records import SdfWriter
 from scoregen.molecules.sdf import read_blocks
 
-from .methods import peers
+from .methods import peers, variants
 from .options import Options
 from .references import SPLITS
 from .stereo_check import StereoCheck
 from .workbench import Workbench, progress
 
-DEFAULTS = Options(init=("auto",), draws=(1.0,))
+DEFAULTS = Options(init=("auto",), draws=(0.0,))
 LIST = SPLITS / "stereo_1000.smi"
 MANY = 3
 
@@ -95,12 +96,12 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _writers(bench: Workbench, options: Options) -> dict[str, Writer]:
-    found: dict[str, Writer] = {name: _peer(method) for name, method in peers(options).items()}
+    # A selection does not change the stereo of the peers: they have one row each.
+    plain = peers(replace(options, draws=(1.0,)))
+    found: dict[str, Writer] = {name: _peer(method) for name, method in plain.items()}
     if bench.model != "none":
-        for init in options.init:
-            for relax in options.relax:
-                name = f"{bench.label}, {init}" + (f" + {relax}" if relax != "none" else "")
-                found[name] = _pipeline(bench, options, init, relax)
+        for name, settings in variants(bench.label, options).items():
+            found[name] = _pipeline(bench, options, settings)
     return found
 
 
@@ -117,14 +118,14 @@ def _peer(method: Any) -> Writer:
     return write
 
 
-def _pipeline(bench: Workbench, options: Options, init: str, relax: str) -> Writer:
+def _pipeline(bench: Workbench, options: Options, variant: dict[str, Any]) -> Writer:
     from scoregen.molecules.conformers import Settings
     from scoregen.molecules.pipeline import run_conformers
 
     given: dict[str, Any] = {"steps": options.steps, "sigma": options.sigma, "solver": options.solver}
     given["theory"] = None if options.theory == "reference" else options.theory
     given = {key: value for key, value in given.items() if value is not None}
-    settings = Settings(n=1, draws=options.draws[0], seed=options.seed, init=init, relax=relax, **given)
+    settings = Settings(n=1, seed=options.seed, **variant, **given)
 
     def write(inputs: list[tuple[str, str]], out: Path) -> None:
         source = out.with_name("in.smi")

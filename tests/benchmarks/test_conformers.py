@@ -38,8 +38,9 @@ from conformer_suite import (
     strain,
 )
 from conformer_suite.bootstrap import interval
-from conformer_suite.methods import etkdg, model_method
+from conformer_suite.methods import default_draws, etkdg, model_method, peers, variants
 from conformer_suite.options import Options, overrides, updated
+from conformer_suite.registry import REGISTRY
 from conformer_suite.stereo_check import StereoCheck
 from conformer_suite.workbench import Made, run_method
 
@@ -168,6 +169,28 @@ def test_settings_reach_the_generator_only_when_given() -> None:
     assert seen[1]["theory"] == "gfn2"
     assert (seen[1]["solver"], seen[1]["draws"], seen[1]["sigma"]) == ("vab-3", 4, 0.3)
     assert xyz.shape == (2, mol.GetNumAtoms(), 3)
+
+
+def test_draws_are_left_to_the_generator_by_default() -> None:
+    options = Options(init=("auto",), draws=(0.0, 1.0, 4.0))
+    assert variants("m", options) == {
+        "m, auto": {"init": "auto", "relax": "none"},
+        "m, auto, ×1": {"init": "auto", "relax": "none", "draws": 1},
+        "m, auto, ×4": {"init": "auto", "relax": "none", "draws": 4},
+    }
+    assert list(peers(options))[::2] == ["ETKDGv3", "ETKDGv3, × as auto", "ETKDGv3, ×4"]
+    assert [default_draws(n) for n in (20, 60, 61)] == [4, 2, 1]
+    _, unasked = peers(options)["ETKDGv3, × as auto"]("CCCCCO", 3)
+    _, four = peers(options)["ETKDGv3, ×4"]("CCCCCO", 3)
+    _, one = peers(options)["ETKDGv3"]("CCCCCO", 3)
+    assert np.array_equal(unasked, four)
+    assert not np.array_equal(unasked, one)
+    own = {name: section.defaults.draws for name, section in REGISTRY.items()}
+    assert own["pdb"] == own["stereo"] == own["geometry"] == (0,)
+    assert own["speed"] == (0, 1)
+    assert own["qm9"] == own["druglike"] == (1, 4)
+    with pytest.raises(InputError, match="at least 1"):
+        Options(draws=(0.5,))
 
 
 def test_wrong_settings_are_refused_at_once_and_faults_of_the_generator_are_not_hidden() -> None:
