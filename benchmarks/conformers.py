@@ -10,7 +10,8 @@ makes the same number of conformers, on one thread (section speed apart). The fo
 data/README.md.
 
 Each section is written to the JSON when it is done; with --resume one that stands there with the same
-settings and the same weights is not run again, and the others in the file stay.
+settings, weights, data and code is not run again, and the others in the file stay. --resume-any takes those
+of other code too.
 """
 
 from __future__ import annotations
@@ -42,16 +43,20 @@ def main() -> None:
     try:
         plan = _plan(args)
         fingerprint = bench.fingerprint
-        done = _finished(args.json) if args.resume else {}
+        done = _finished(args.json) if args.resume or args.resume_any else {}
     except ScoregenError as error:
         sys.exit(f"error: {error}")
     failed = []
     for name, options in plan.items():
         settings = json.loads(json.dumps({**fingerprint, **asdict(options)}))
-        if done.get(name, {}).get("settings") == settings:
-            progress(f"{name}: done before\n")
-            REGISTRY[name].show(done[name])
-            continue
+        earlier = done.get(name, {}).get("settings", {})
+        if {**earlier, "code": None} == {**settings, "code": None}:
+            same_code = earlier.get("code") == settings["code"]
+            if same_code or args.resume_any:
+                progress(f"{name}: done before{'' if same_code else ', by other code'}\n")
+                REGISTRY[name].show(done[name])
+                continue
+            progress(f"{name}: the code has changed, so again; --resume-any would keep what was done\n")
         start = time.perf_counter()
         try:
             result = REGISTRY[name].run(bench, options)
@@ -60,7 +65,7 @@ def main() -> None:
             print(f"error: section {name}: {error}", file=sys.stderr)
             continue
         REGISTRY[name].show(result)
-        made = {key: value for key, value in provenance().items() if key in ("command", "time")}
+        made = {key: value for key, value in provenance().items() if key in ("command", "time", "versions")}
         done[name] = {"settings": settings, **made, "wall_seconds": time.perf_counter() - start, **result}
         if args.json:
             write_json(args.json, {"benchmark": "conformers", "sections": _ordered(done)})
@@ -109,7 +114,7 @@ def _arguments() -> argparse.Namespace:
     add("--limit", type=int, help="molecules of each section, the first (default: the section's)")
     add("--init", nargs="+", choices=["noise", "etkdg", "mmff", "mix", "auto"], help="starts of the model")
     add("--relax", nargs="+", choices=["none", "mmff", "gfn2"], help="what follows the draws (default none)")
-    add("--draws", nargs="+", type=float, help="geometries per conformer kept; 0: its own; > 1 selects, peers too")
+    add("--draws", nargs="+", type=float, help="draws per conformer; 0: its own; > 1 selects, peers too")
     add("--theory", help="geometry asked of the model: a level of theory, or 'reference' (default: its own)")
     add("--solver", help="integration rule of the model (default: its own)")
     add("--steps", type=int, help="network calls of the model (default: its own)")
@@ -120,6 +125,7 @@ def _arguments() -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--json", type=Path, help="write results here")
     add("--resume", action="store_true", help="keep the sections of --json that are done")
+    add("--resume-any", action="store_true", help="as --resume, even where the code has changed since")
     return parser.parse_args()
 
 

@@ -21,6 +21,7 @@ from scoregen.molecules.stereo import with_positions
 from .methods import Method, model_methods, peers
 from .options import Options
 from .references import Reference
+from .sources import code_sha256, data_bytes
 from .stereo_check import StereoCheck
 
 
@@ -60,14 +61,16 @@ class Workbench:
         return ConformerGenerator.from_pretrained(self.model, self.device)
 
     @cached_property
-    def fingerprint(self) -> dict[str, str]:
-        """The model by name and by its weights, which the name alone does not fix."""
+    def fingerprint(self) -> dict[str, str | int]:
+        """The code, the size of the data, and the model by name and weights, which the name does not fix."""
+        made_by: dict[str, str | int] = {"code": code_sha256(), "data_bytes": data_bytes(self.data)}
         if self.model == "none":
-            return {"model": "none"}
+            return {**made_by, "model": "none"}
         from scoregen.hub import find_model
 
         weights = (find_model(self.model) / "model.safetensors").read_bytes()
         return {
+            **made_by,
             "model": self.label,
             "weights_sha256": hashlib.sha256(weights).hexdigest()[:16],
             "device": self.device,

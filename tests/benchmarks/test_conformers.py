@@ -32,10 +32,12 @@ from conformer_suite import (
     geometry,
     likelihood,
     references,
+    sources,
     speed,
     steps,
     stereo,
     strain,
+    workbench,
 )
 from conformer_suite.bootstrap import interval
 from conformer_suite.methods import default_draws, etkdg, model_method, peers, variants
@@ -378,6 +380,47 @@ def test_a_section_done_before_is_not_run_again(
     other, log = run(2)
     assert other["molecules"] == 2
     assert "done before" not in log
+
+
+def test_a_section_done_by_other_code_is_run_again_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+
+    def run(*flags: str) -> tuple[dict, str]:
+        fixed = ("--sections", "stereo", "--limit", "1", "--data", str(tmp_path / "data"), "--json", str(out))
+        assert run_main(monkeypatch, *fixed, *flags) == 0
+        return json.loads(out.read_text())["sections"]["stereo"], capsys.readouterr().err
+
+    first, _ = run()
+    assert first["versions"]["rdkit"]
+    assert first["settings"]["data_bytes"] == 0
+    monkeypatch.setattr(workbench, "code_sha256", lambda: "other")
+    kept, log = run("--resume-any")
+    assert kept == first
+    assert "done before, by other code" in log
+    again, log = run("--resume")
+    assert again["settings"] == {**first["settings"], "code": "other"}
+    assert "the code has changed, so again; --resume-any" in log
+    # Other data is another result, whatever was told.
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/pack.sdf").write_text("1234")
+    other, _ = run("--resume-any")
+    assert other["settings"]["data_bytes"] == 4
+
+
+def test_the_hash_of_code_follows_content_and_names_not_places(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place / "sub").mkdir(parents=True)
+        (tmp_path / place / "sub/a.py").write_text("x = 1")
+    one, two = (sources.hash_of({"core": tmp_path / place}) for place in ("one", "two"))
+    assert one == two
+    (tmp_path / "two/notes.txt").write_text("no code")
+    assert sources.hash_of({"core": tmp_path / "two"}) == one
+    (tmp_path / "two/sub/a.py").write_text("x = 2")
+    assert sources.hash_of({"core": tmp_path / "two"}) != one
+    (tmp_path / "one/sub/a.py").rename(tmp_path / "one/a.py")
+    assert sources.hash_of({"core": tmp_path / "one"}) != one
 
 
 def test_a_section_that_cannot_run_does_not_stop_the_others(
