@@ -19,8 +19,12 @@ def finetune(
     ] = "conformer-small",
     steps: Annotated[int, typer.Option(help="Training steps.")] = 1000,
     theory: Annotated[
-        str, typer.Option(help="What made the structures: dft, gfn2, mmff, experiment or unknown.")
-    ] = "unknown",
+        str,
+        typer.Option(
+            help="What made the structures: dft, gfn2, mmff, experiment or unknown; auto: what the model is "
+            "told by default. The new model is told the same by default."
+        ),
+    ] = "auto",
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-4,
     dev_fraction: Annotated[
         float, typer.Option(help="Share of the molecules kept to compare before and after.")

@@ -6,13 +6,14 @@ and the model after are measured on that part with the same noise and the same s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ import torch
 from rdkit import Chem
 
 from scoregen.errors import InputError
+from scoregen.files import atomic_folder
 from scoregen.hub import find_model, from_pretrained, read_config, save_pretrained
 from scoregen.training.cache import Cache, CacheWriter
 from scoregen.training.checkpoint import checkpoints
 from scoregen.training.config import RunConfig, TrainConfig, validate
 from scoregen.training.loop import train
 
+from .conformers import ConformerGenerator
 from .finetune_card import model_card
 from .finetune_figures import development, measure
 from .objective import ConformerDataConfig, ConformerTask
@@ -40,6 +43,7 @@ MIN_MOLECULES = 10
 
 MIN_DEV = 2
 REPLAY = "replay"
+_LEVELS = ("log_sigma_mean", "log_sigma_std")
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,9 @@ class FinetuneSettings:
         model: name or folder of the model to start from.
         steps: optimisation steps.
         learning_rate: its peak, after a warm-up over a tenth of the steps (at most 100).
-        theory: what made the structures, one of :data:`~scoregen.molecules.vocabulary.THEORIES`; only models
-            that are told the level of theory take notice.
+        theory: what made the structures, one of :data:`~scoregen.molecules.vocabulary.THEORIES`, or
+            ``"auto"``: what the model is told by default. The new model is told the same by default. Only
+            models that are told the level of theory take notice.
         dev_fraction: share of the molecules kept for the comparison. It is raised where it leaves fewer than
             two molecules.
         replay_share: share of the batches from the replayed cache, where one is given.
@@ -67,7 +72,7 @@ class FinetuneSettings:
     model: str = "conformer-small"
     steps: int = 1000
     learning_rate: float = 2e-4
-    theory: str = "unknown"
+    theory: str = "auto"
     dev_fraction: float = 0.15
     replay_share: float = 0.3
     replay_records: int = 5000
@@ -79,7 +84,10 @@ class FinetuneSettings:
         checks = (
             (self.steps >= 1, f"--steps must be at least 1, got {self.steps}"),
             (self.learning_rate > 0, f"--learning-rate must be positive, got {self.learning_rate}"),
-            (self.theory in THEORIES, f"--theory '{self.theory}' is not one of {', '.join(THEORIES)}"),
+            (
+                self.theory in ("auto", *THEORIES),
+                f"--theory '{self.theory}' is not one of auto, {', '.join(THEORIES)}",
+            ),
             (0 < self.dev_fraction < 1, f"--dev-fraction must lie between 0 and 1, got {self.dev_fraction}"),
             (0 < self.replay_share < 1, f"--replay-share must lie between 0 and 1, got {self.replay_share}"),
             (self.samples >= 0, f"--samples must be 0 or more, got {self.samples}"),
@@ -162,11 +170,15 @@ def finetune(
     content = read_config(base)
     if content["modality"] != "molecules":
         raise InputError(f"model '{wanted.model}' is of modality '{content['modality']}', need 'molecules'")
+    before = ConformerGenerator.from_pretrained(base, device)
+    if wanted.theory == "auto":
+        wanted = replace(wanted, theory=before.theory())
     asked = {
         "sources": [os.fspath(source) for source in sources],
         "holdout": [os.fspath(file) for file in holdout],
         "replay": None if replay is None else os.fspath(replay),
         **asdict(wanted),
+        "digests": _digests([*sources, *holdout, base / "config.json", base / "model.safetensors"]),
     }
     _claim(out, work, base, asked, resume)
 
@@ -179,8 +191,7 @@ def finetune(
     ensembles = development(sources, cache, wanted.samples)
 
     say("measuring the model as it is")
-    denoiser = from_pretrained(base, "molecules", device).denoiser
-    done.before = measure(denoiser, task, ensembles, wanted.seed)
+    done.before = measure(before.denoiser, task, ensembles, wanted.theory, wanted.seed)
     say(f"training on {done.molecules['train']} molecules")
     left = max_seconds - (time.monotonic() - started)
     run = train(config, resume=resume, max_seconds=left)
@@ -188,12 +199,18 @@ def finetune(
     done.finished = done.steps >= wanted.steps
     best = from_pretrained(run / "best", "molecules", device)
     say("measuring the new model")
-    done.after = measure(best.denoiser, task, ensembles, wanted.seed)
+    done.after = measure(best.denoiser, task, ensembles, wanted.theory, wanted.seed)
     done.improved = done.after["denoising_error"] < done.before["denoising_error"]
     done.seconds = time.monotonic() - started
 
+    earlier = content["info"].get("training", {}).get("data", {}).get("theory", {})
+    told = {**earlier, **config.data["theory"]}
+    levels = {key: config.data[key] for key in _LEVELS if key in config.data}
     info = {
         "conventions": content["info"].get("conventions", {}),
+        # What is asked of the model by default is what it was tuned to.
+        "theory": wanted.theory,
+        "training": {"data": {"theory": told, **levels}},
         "base": {"model": wanted.model, "info": content["info"]},
         "finetune": {key: value for key, value in done.as_dict().items() if key not in ("output", "seconds")},
     }
@@ -218,13 +235,28 @@ def _claim(out: Path, work: Path, base: Path, asked: dict[str, Any], resume: boo
             before = json.loads(note.read_text())
         except (OSError, ValueError):
             raise InputError(f"{work}: holds no fine-tuning run; remove it or choose another -o") from None
-        if changed := sorted(key for key in asked if asked[key] != before.get(key)):
+        if changed := sorted(key for key in asked if key != "digests" and asked[key] != before.get(key)):
             raise InputError(
                 f"{work}: was started with another {', '.join(changed)}; give the same to --resume"
+            )
+        if edited := dict(asked["digests"].items() ^ before.get("digests", {}).items()):
+            raise InputError(
+                f"{', '.join(sorted(edited))}: changed since the run in {work} was started; "
+                "remove that folder to start anew"
             )
         return
     work.mkdir(parents=True)
     note.write_text(json.dumps(asked, indent=1) + "\n")
+
+
+def _digests(files: Sequence[PathLike]) -> dict[str, str]:
+    """Hash of each file by name; a file that cannot be read is left to who reads it."""
+    digests = {}
+    for file in files:
+        if Path(file).is_file():
+            with open(file, "rb") as stream:
+                digests[os.fspath(file)] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests
 
 
 def _prepared(
@@ -239,9 +271,11 @@ def _prepared(
     path = work / "cache"
     try:
         if not (path / "index.json").exists():
-            _prepare(sources, path, settings, list(holdout) or None)
-            if replay is not None:
-                _mix(path, Path(replay), settings)
+            # Both steps write a cache of their own: only the last one may be found by a run that is resumed.
+            with atomic_folder(path) as whole:
+                _prepare(sources, whole, settings, list(holdout) or None)
+                if replay is not None:
+                    _mix(whole, Path(replay), settings)
         cache = Cache(path, "molecules")
         own = [facts for facts in cache.facts if facts["source"] != REPLAY]
         for split in ("train", "dev", "benchmark"):
@@ -325,7 +359,7 @@ def _run_config(
         shares = {source: share * (1 - settings.replay_share) for source, share in shares.items()}
         shares[REPLAY] = settings.replay_share
     earlier = content["info"].get("training", {}).get("data", {})
-    levels = {key: earlier[key] for key in ("log_sigma_mean", "log_sigma_std") if key in earlier}
+    levels = {key: earlier[key] for key in _LEVELS if key in earlier}
     data = {
         "cache": cache.path,
         "sources": shares,

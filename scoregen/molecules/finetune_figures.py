@@ -48,8 +48,18 @@ def development(sources: Sequence[PathLike], cache: Cache, most: int) -> Ensembl
     return [(mol, np.stack(positions)) for mol, positions in found.values() if positions]
 
 
-def measure(denoiser: Denoiser, task: ConformerTask, ensembles: Ensembles, seed: int) -> dict[str, float]:
-    """Denoising error on the development batches, and coverage of the development ensembles."""
+def measure(
+    denoiser: Denoiser, task: ConformerTask, ensembles: Ensembles, theory: str, seed: int
+) -> dict[str, float]:
+    """Denoising error on the development batches, and coverage of the development ensembles.
+
+    Args:
+        denoiser: the model.
+        task: of the fine-tuning run, with its development batches.
+        ensembles: from :func:`development`.
+        theory: what the model is told when it generates: what it is told in training.
+        seed: any integer.
+    """
     device = next(denoiser.parameters()).device
     own = [k for k, pool in enumerate(task.dev_pools) if pool is not None]
     figures: dict[str, float] = {}
@@ -68,7 +78,7 @@ def measure(denoiser: Denoiser, task: ConformerTask, ensembles: Ensembles, seed:
     scores: list[EnsembleScores | None] = []
     for mol, references in ensembles:
         # Two generated for each reference is the field's convention; large ensembles need no more than 20.
-        settings = Settings(n=min(2 * len(references), 20), seed=seed)
+        settings = Settings(n=min(2 * len(references), 20), seed=seed, theory=theory)
         made = generator.ensembles([standardise(mol)], settings)[0]
         if not made.positions:
             scores.append(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,16 @@ from rdkit.Chem import AllChem
 
 from scoregen.errors import InputError
 from scoregen.hub import from_pretrained, save_pretrained
-from scoregen.molecules.conformers import ConformerGenerator
-from scoregen.molecules.finetune import REPLAY, FinetuneSettings, _mix, _prepare, finetune
+from scoregen.molecules.conformers import ConformerGenerator, Settings
+from scoregen.molecules.finetune import (
+    REPLAY,
+    Finetuned,
+    FinetuneSettings,
+    _mix,
+    _prepare,
+    _prepared,
+    finetune,
+)
 from scoregen.molecules.objective import ConformerModelConfig
 from scoregen.molecules.prepare import prepare_molecules
 from scoregen.training.cache import Cache
@@ -26,11 +35,12 @@ SAMPLE = DATA / "conformer_benchmark_sample.sdf.gz"
 QM9 = DATA / "qm9_xtb_sample.sdf"
 
 
-def tiny_model(folder: Path) -> Path:
+def tiny_model(folder: Path, info: dict[str, Any] | None = None, shift: float = 0.0) -> Path:
     """A model folder of the shipped kind, two layers, with random weights."""
     denoiser = small_model()
+    weights = {name: value + shift for name, value in denoiser.state_dict().items()}
     config = ConformerModelConfig(network=denoiser.network.config)
-    save_pretrained(folder, "molecules", config.model_dump(mode="json"), denoiser.state_dict())
+    save_pretrained(folder, "molecules", config.model_dump(mode="json"), weights, info)
     return folder
 
 
@@ -138,6 +148,101 @@ def test_a_replayed_cache_is_mixed_in_but_never_the_molecules_kept_out(tmp_path:
     kept_out = {facts["smiles"] for facts in before if facts["split"] == "dev"}
     assert kept_out and added and not kept_out & {facts["smiles"] for facts in added}
     assert {facts["source"] for facts in added} == {REPLAY}
+
+
+def killed(*args: object, **options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_kill_before_the_replay_is_mixed_in_leaves_no_cache_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, work = FinetuneSettings(), tmp_path / "mine.run"
+    prepare_molecules([QM9], tmp_path / "other", dev_fraction=0.0)
+    done = Finetuned("mine", [SAMPLE.name], {})
+    asked: Any = ([SAMPLE], work, settings, [], tmp_path / "other", done)
+    monkeypatch.setattr("scoregen.molecules.finetune._mix", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _prepared(*asked)
+    monkeypatch.undo()
+    assert not (work / "cache").exists()
+    assert REPLAY in {facts["source"] for facts in _prepared(*asked).facts}
+
+
+def test_a_kill_between_two_splits_leaves_none_that_is_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first split, with next to no development part, is there when the run dies."""
+    settings, work = FinetuneSettings(dev_fraction=1e-6), tmp_path / "mine.run"
+    done = Finetuned("mine", [SAMPLE.name], {})
+    splits: list[float] = []
+
+    def once(*args: object, **options: float) -> None:
+        if splits:
+            raise KeyboardInterrupt
+        splits.append(options["dev_fraction"])
+        prepare_molecules(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("scoregen.molecules.finetune.prepare_molecules", once)
+    with pytest.raises(KeyboardInterrupt):
+        _prepared([SAMPLE], work, settings, [], None, done)
+    monkeypatch.undo()
+    assert splits == [1e-6] and not (work / "cache").exists()
+    _prepared([SAMPLE], work, FinetuneSettings(dev_fraction=0.05), [], None, done)
+    assert done.molecules["dev"] >= 2
+
+
+def test_a_file_or_a_model_that_changed_is_not_resumed(tmp_path: Path) -> None:
+    base, mine, out = tiny_model(tmp_path / "tiny"), tmp_path / "mine.sdf", tmp_path / "mine"
+    whole = gzip.decompress(SAMPLE.read_bytes())
+    mine.write_bytes(whole)
+    settings = quick(base, steps=2, samples=0)
+    finetune([mine], out, settings, max_seconds=0)
+    mine.write_bytes(whole.replace(b"$$$$", b"$$$$ ", 1))
+    with pytest.raises(InputError, match=r"^\S+mine.sdf: changed since the run in \S+mine.run was started"):
+        finetune([mine], out, settings, resume=True)
+    mine.unlink()
+    with pytest.raises(InputError, match=r"mine.sdf: changed since"):
+        finetune([mine], out, settings, resume=True)
+    mine.write_bytes(whole)  # the time stamp alone is no change
+    weights = (base / "model.safetensors").read_bytes()
+    tiny_model(base, shift=1.0)
+    with pytest.raises(InputError, match=r"^\S+model.safetensors: changed since"):
+        finetune([mine], out, settings, resume=True)
+    (base / "model.safetensors").write_bytes(weights)
+    assert finetune([mine], out, settings, resume=True).finished
+
+
+def test_one_level_of_theory_from_training_to_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stated is trained with, measured with, and asked of the new model by default."""
+    asked: list[str] = []
+    ensembles = ConformerGenerator.ensembles
+
+    def watched(self: ConformerGenerator, molecules: Any, settings: Settings) -> Any:
+        asked.append(settings.theory)
+        return ensembles(self, molecules, settings)
+
+    monkeypatch.setattr(ConformerGenerator, "ensembles", watched)
+    levels = {"log_sigma_mean": -0.7, "log_sigma_std": 1.1}
+    info = {"training": {"data": {"theory": {"a": "dft", "b": "gfn2"}, **levels}}}
+    base = tiny_model(tmp_path / "tiny", info)
+    found = []
+    for model, theory, name in (
+        (base, "auto", "1"),
+        (tmp_path / "1", "mmff", "2"),
+        (tmp_path / "2", "auto", "3"),
+    ):
+        done = finetune([SAMPLE], tmp_path / name, quick(model, steps=1, theory=theory))
+        model_info = from_pretrained(tmp_path / name).info
+        assert asked == [done.settings["theory"]] * 2 and model_info["theory"] == asked[0]
+        told = model_info["training"]["data"]
+        assert told["theory"]["conformer_benchmark_sample"] == asked[0] and told["theory"]["a"] == "dft"
+        assert told.items() >= levels.items()  # a model tuned twice keeps its noise levels
+        assert ConformerGenerator.from_pretrained(tmp_path / name).theory() == asked[0]
+        assert f"level of theory stated: {asked[0]}" in (tmp_path / name / "README.md").read_text()
+        found.append(asked[0])
+        asked.clear()
+    assert found == ["gfn2", "mmff", "mmff"]
 
 
 @pytest.mark.parametrize(
