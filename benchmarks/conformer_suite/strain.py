@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,69 +14,109 @@ from common import print_table
 from rdkit.Chem import Mol, rdmolfiles, rdmolops
 
 from scoregen.errors import InputError
+from scoregen.molecules.relax import HARTREE, relax
 from scoregen.molecules.stereo import with_positions
 
 from .references import Reference
 from .workbench import Made, progress
 
-HARTREE = 627.5094740631  # kcal/mol
 TIMEOUT = 300
 
 
 def run(molecules: Sequence[Reference], made: Mapping[str, Sequence[Made]]) -> dict[str, Any]:
     """Strain of the first conformer of each molecule, by method; the first row is the DFT geometry itself.
 
+    Medians and means are over the molecules that were scored for every method, ``common`` of them: a failure
+    must not change what a method is compared on.
+
     Raises:
         InputError: no ``xtb`` program.
     """
-    sources: dict[str, list[tuple[Mol, np.ndarray]]] = {
+    sources: dict[str, list[tuple[Mol, np.ndarray] | None]] = {
         "DFT geometry": [(molecule.mol, molecule.positions[0]) for molecule in molecules]
     }
     for name, items in made.items():
-        sources[name] = [(m.mol, m.positions[0]) for m in items[: len(molecules)] if len(m.positions)]
-    rows = []
+        sources[name] = [
+            (m.mol, m.positions[0]) if len(m.positions) else None for m in items[: len(molecules)]
+        ]
+    table: dict[str, list[float | None]] = {}
     for name, geometries in sources.items():
-        strains, sizes = [], []
-        for k, (mol, positions) in enumerate(geometries):
+        table[name] = []
+        for k, geometry in enumerate(geometries):
             progress(f"strain of {name}: {k}/{len(geometries)}")
-            value = strain(mol, positions)
-            if value is not None:
-                strains.append(value)
-                sizes.append(mol.GetNumAtoms())
-        each = np.array(strains) / np.array(sizes)
+            table[name].append(None if geometry is None else strain(*geometry))
+        progress(f"strain of {name}: {len(geometries)} molecules\n")
+    missing = {name: sum(geometry is None for geometry in found) for name, found in sources.items()}
+    return summary(table, [molecule.mol.GetNumAtoms() for molecule in molecules], missing)
+
+
+def summary(
+    table: Mapping[str, Sequence[float | None]], sizes: Sequence[int], missing: Mapping[str, int]
+) -> dict[str, Any]:
+    """Rows of all methods over the molecules that all have a value for.
+
+    Args:
+        table: strain of each molecule by method, kcal/mol; None where there is none.
+        sizes: atoms of each molecule.
+        missing: molecules without a conformer, by method; xtb failed for the others that have no value.
+    """
+    values = np.array(list(table.values()), float)  # None becomes NaN
+    common = np.isfinite(values).all(0)
+    rows = []
+    for (name, each), strains in zip(table.items(), values[:, common], strict=True):
+        per_atom = strains / np.array(sizes)[common]
+        scored = sum(value is not None for value in each)
         rows.append(
             {
                 "method": name,
-                "scored": len(strains),
-                "failed": len(geometries) - len(strains),
-                "median": float(np.median(strains)) if strains else None,
-                "median_per_atom": float(np.median(each)) if strains else None,
-                "mean_per_atom": float(each.mean()) if strains else None,
+                "scored": scored,
+                "missing": missing[name],
+                "failed": len(each) - scored - missing[name],
+                "median": float(np.median(strains)) if len(strains) else None,
+                "median_per_atom": float(np.median(per_atom)) if len(strains) else None,
+                "mean_per_atom": float(per_atom.mean()) if len(strains) else None,
+                "per_molecule": [None if value is None else round(value, 3) for value in each],
             }
         )
-        progress(f"strain of {name}: {len(strains)} conformers\n")
-    return {"molecules": len(molecules), "rows": rows}
+    return {"molecules": len(sizes), "common": int(common.sum()), "rows": rows}
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
-    keys = ("method", "median", "median_per_atom", "mean_per_atom", "scored", "failed")
-    heads = ["method", "median", "median per atom", "mean per atom", "scored", "failed"]
+    keys = ("method", "median", "median_per_atom", "mean_per_atom", "scored", "missing", "failed")
+    heads = ["method", "median", "median per atom", "mean per atom", "scored", "no conformer", "xtb failed"]
     rows = [
         [f"{row[k]:.4f}" if "per_atom" in k and row[k] is not None else row[k] for k in keys]
         for row in result["rows"]
     ]
-    print_table("Strain in kcal/mol: GFN2-xTB as generated minus relaxed", heads, rows)
+    print_table(
+        "Strain in kcal/mol: GFN2-xTB as generated minus relaxed; "
+        f"the {result['common']} of {result['molecules']} molecules scored for all",
+        heads,
+        rows,
+    )
 
 
 def strain(mol: Mol, positions: np.ndarray) -> float | None:
-    """GFN2-xTB energy of a geometry above the minimum it relaxes to, kcal/mol; None where xtb fails."""
-    single, relaxed = energy(mol, positions), energy(mol, positions, relax=True)
-    return None if single is None or relaxed is None else single - relaxed
+    """GFN2-xTB energy of a geometry above the minimum it relaxes to, kcal/mol; None where xtb fails.
+
+    Raises:
+        InputError: no ``xtb`` program.
+    """
+    single = energy(mol, positions)
+    if single is None:
+        return None
+    try:
+        return single - relax(mol, positions, "gfn2", TIMEOUT)[1]
+    except InputError:
+        return None
 
 
-def energy(mol: Mol, positions: np.ndarray, *, relax: bool = False) -> float | None:
-    """GFN2-xTB energy in kcal/mol, on one thread; with ``relax`` after optimisation. None where xtb fails.
+def energy(mol: Mol, positions: np.ndarray) -> float | None:
+    """GFN2-xTB energy of a geometry in kcal/mol, on one thread; None where xtb fails.
+
+    The package relaxes with xtb (:func:`scoregen.molecules.relax.relax`) but has no energy without relaxing,
+    so the program is called here for it.
 
     Raises:
         InputError: no ``xtb`` program.
@@ -88,10 +127,9 @@ def energy(mol: Mol, positions: np.ndarray, *, relax: bool = False) -> float | N
     with tempfile.TemporaryDirectory() as folder:
         rdmolfiles.MolToXYZFile(with_positions(mol, positions), f"{folder}/in.xyz")
         charge = str(rdmolops.GetFormalCharge(mol))
-        command = [program, "in.xyz", "--gfn", "2", "--chrg", charge, "--parallel", "1"]
         try:
             done = subprocess.run(
-                command + (["--opt"] if relax else []),
+                [program, "in.xyz", "--gfn", "2", "--chrg", charge, "--parallel", "1", "--norestart"],
                 cwd=folder,
                 capture_output=True,
                 text=True,
@@ -101,7 +139,5 @@ def energy(mol: Mol, positions: np.ndarray, *, relax: bool = False) -> float | N
             )
         except subprocess.TimeoutExpired:
             return None
-        if done.returncode or (relax and not Path(folder, "xtbopt.xyz").exists()):
-            return None
     found = [line for line in done.stdout.splitlines() if "TOTAL ENERGY" in line]
-    return float(found[-1].split()[3]) * HARTREE if found else None
+    return float(found[-1].split()[3]) * HARTREE if found and not done.returncode else None
