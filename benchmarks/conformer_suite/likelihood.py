@@ -2,7 +2,8 @@
 
 Spearman's rank correlation of the model's log-likelihood and the reference energy over the conformers of a
 molecule, −1 where the lowest is always the likeliest; mean over molecules. Beside it the same correlation of
-−E(MMFF94s), the ranking that needs no model.
+−E(MMFF94s), the ranking that needs no model, and both means over the molecules that both rank (MMFF94s has no
+parameters for some).
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     rows = []
     for name, (theory, found) in sets.items():
         chosen = [ref for ref in map(_limited, found) if len(ref.positions) >= CONFORMERS][: options.limit]
-        ours, forcefield, seconds = [], [], 0.0
+        ours: list[float | None] = []
+        forcefield: list[float | None] = []
+        seconds = 0.0
         asked = theory if options.theory == "reference" else options.theory or THEORY
         for k, ref in enumerate(chosen):
             progress(f"likelihood, {name}: {k}/{len(chosen)}")
@@ -59,12 +62,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
             seconds += time.perf_counter() - start
             energies = np.asarray(ref.energies, float)
             ours.append(rank_correlation(logs, energies))
-            try:
-                forcefield.append(
-                    rank_correlation([-mmff_energy(ref.mol, x) for x in ref.positions], energies)
-                )
-            except InputError:
-                continue
+            forcefield.append(_by_forcefield(ref, energies))
         progress(f"likelihood, {name}\n")
         rows.append(
             {
@@ -74,10 +72,18 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
                 "seconds": seconds,
                 **_summary("model", ours, options.seed),
                 **_summary("mmff", forcefield, options.seed),
+                **common(ours, forcefield),
                 "names": [ref.name for ref in chosen],
             }
         )
     return {"rows": rows}
+
+
+def common(ours: Sequence[float | None], forcefield: Sequence[float | None]) -> dict[str, Any]:
+    """Means of both over the molecules that both rank, in the same order, and how many these are."""
+    both = [(a, b) for a, b in zip(ours, forcefield, strict=True) if a is not None and b is not None]
+    means = np.mean(both, axis=0).tolist() if both else [None, None]
+    return {"common": len(both), "model_common": means[0], "mmff_common": means[1]}
 
 
 def rank_correlation(scores: Sequence[float] | np.ndarray, energies: np.ndarray) -> float | None:
@@ -93,16 +99,25 @@ def rank_correlation(scores: Sequence[float] | np.ndarray, energies: np.ndarray)
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
     print_table(
-        "Spearman's ρ of log-likelihood and energy within a molecule, mean (−1: the lowest is the likeliest)",
-        ["set", "molecules", "conformers", "model ρ", "95 %", "−E(MMFF94s) ρ", "95 %", "s"],
+        "Spearman's ρ of log-likelihood (or −E) and energy within a molecule, mean; both: molecules of both",
+        ["set", "molecules", "conformers", "model", "95 %", "MMFF94s", "95 %", "both", "model", "MMFF", "s"],
         [
             [
                 *(row[key] for key in ("set", "molecules", "conformers", "model")),
-                *(_range(row["model_interval"]), row["mmff"], _range(row["mmff_interval"]), row["seconds"]),
+                *(_range(row["model_interval"]), row["mmff"], _range(row["mmff_interval"])),
+                *(row[key] for key in ("common", "model_common", "mmff_common", "seconds")),
             ]
             for row in result["rows"]
         ],
     )
+
+
+def _by_forcefield(ref: references.Reference, energies: np.ndarray) -> float | None:
+    """ρ of −E(MMFF94s); None where it has no parameters."""
+    try:
+        return rank_correlation([-mmff_energy(ref.mol, x) for x in ref.positions], energies)
+    except InputError:
+        return None
 
 
 def _limited(ref: references.Reference) -> references.Reference:

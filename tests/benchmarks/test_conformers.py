@@ -294,6 +294,31 @@ def test_strain_is_positive_and_falls_on_relaxation() -> None:
     assert strain.energy(mol, np.zeros_like(rough)) is None
 
 
+def test_strain_is_compared_on_the_molecules_all_were_scored_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mol, xyz = etkdg("CCO", 1, seed=0, relax=False)
+    ethanol = references.Reference("x", "CCO", mol, xyz)
+    none = np.zeros((0, *xyz.shape[1:]))
+    # The geometry says its strain: 1 to 4 kcal/mol of the references; NaN where xtb would fail.
+    monkeypatch.setattr(strain, "strain", lambda mol, x: None if np.isnan(x[0, 0]) else float(x[0, 0]))
+    molecules = [references.Reference("x", "CCO", mol, xyz * 0 + k) for k in (1, 2, 3, 4)]
+    lacking = [Made(ethanol, mol, x) for x in (none, xyz * 0 + 20, xyz * np.nan, xyz * 0 + 40)]
+    whole = [Made(ethanol, mol, xyz * 0 + k) for k in (500, 5, 600, 7)]
+    result = strain.run(molecules, {"lacking": lacking, "whole": whole})
+    assert (result["molecules"], result["common"]) == (4, 2)
+    dft, first, second = result["rows"]
+    assert [row["median"] for row in (dft, first, second)] == [3, 30, 6]
+    assert first["median_per_atom"] == pytest.approx(30 / 9)
+    assert [first[key] for key in ("scored", "missing", "failed")] == [2, 1, 1]
+    assert [second[key] for key in ("scored", "missing", "failed")] == [4, 0, 0]
+    assert first["per_molecule"] == [None, 20, None, 40]
+    strain.show(result)
+    empty = strain.run(molecules, {"nothing": [Made(ethanol, mol, none)] * 4})
+    assert empty["common"] == 0
+    assert empty["rows"][0]["median"] is None
+
+
 def test_steps_fit_the_calls_allowed() -> None:
     from scoregen.molecules.conformers import ConformerGenerator
     from scoregen.molecules.features import featurise
@@ -323,6 +348,33 @@ def test_rank_correlation_has_the_sign_of_likely_is_low() -> None:
     assert likelihood.rank_correlation(-energies, energies) == pytest.approx(-1)
     assert likelihood.rank_correlation([1.0] * 5, energies) is None
     assert likelihood.rank_correlation([np.nan, 1, 2, 3, 4], energies) is None
+
+
+def test_a_molecule_without_parameters_keeps_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boronic, alcohol = "CCCB(O)O", "CCCO"
+    found = []
+    for smiles in (boronic, alcohol):
+        mol, xyz = etkdg(smiles, 6, seed=0, relax=False)
+        found.append(references.Reference(smiles, smiles, mol, xyz, np.arange(6.0)))
+    monkeypatch.setattr(references, "qm9", lambda *_: found)
+    monkeypatch.setattr(references, "druglike", lambda *_, **__: [])
+
+    def likely(denoiser: None, graph: object, xyz: np.ndarray, seed: int) -> np.ndarray:
+        return np.arange(6.0) if xyz.shape == found[0].positions.shape else -np.arange(6.0)
+
+    monkeypatch.setattr("scoregen.molecules.likelihood.log_likelihoods", likely)
+    bench = Bench(data=tmp_path, generator=SimpleNamespace(denoiser=None))
+    result = likelihood.run(bench, Options())
+    row, none = result["rows"]
+    assert row["names"] == [boronic, alcohol]
+    assert row["model_each"] == pytest.approx([1, -1])
+    assert row["mmff_each"][0] is None
+    assert row["mmff"] == row["mmff_each"][1] == row["mmff_common"]
+    assert (row["model"], row["model_common"], row["common"]) == pytest.approx((0, -1, 1))
+    assert (none["common"], none["model_common"]) == (0, None)
+    likelihood.show(result)
 
 
 def test_interval_is_repeatable_and_around_the_mean() -> None:
