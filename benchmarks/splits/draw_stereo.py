@@ -6,7 +6,13 @@ Candidates: molecules of ZINC, bound ligands, CASCADE and QM9 (the xTB ensembles
 development molecules, the test records of the latter three, and conformer_benchmark (held out whole). Of
 those with a stated element, by the smallest SHA-256 of the canonical SMILES: at most 400 with three elements
 or more, and others up to 1,000. ZINC states stereo in its SMILES; the others' is read from their coordinates.
-Nothing is left out for being hard, only what scoregen refuses (metals, radicals, mixtures).
+
+What ``scoregen.molecules.chem.standardise`` refuses is left out, so the list says nothing about it: metals,
+radicals and mixtures, and by name the stereo of ``scoregen/molecules/stated.py`` that is not kept (hanging on
+remote centres, bridgeheads, allenes, atropisomers, cumulenes, trigonal-bipyramidal and octahedral centres,
+trans double bonds in small rings). How many with stated stereo were refused is printed, by reason; from
+coordinates RDKit reads hardly any stereo of these kinds, so that count is mostly about ZINC. With ``--count``
+nothing is written.
 """
 
 from __future__ import annotations
@@ -14,8 +20,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,9 +44,11 @@ def main() -> None:
     """Write the list beside this script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SCOREGEN_DATA", "data/molecules")))
-    data = parser.parse_args().data
+    parser.add_argument("--count", action="store_true", help="print the counts, write nothing")
+    args = parser.parse_args()
+    refused: dict[str, str] = {}
     many, few, seen = [], [], set()
-    for smiles, name in candidates(data):
+    for smiles, name in candidates(_raw(args.data), refused):
         if smiles in seen:
             continue
         seen.add(smiles)
@@ -49,22 +59,42 @@ def main() -> None:
     chosen = sorted(many)[:WITH_MANY]
     drawn = sorted(chosen + sorted(few)[: ALL - len(chosen)])
     lines = [f"{smiles} {name}\n" for _, smiles, name in drawn]
-    with atomic_path(SPLITS / "stereo_1000.smi") as target:
-        target.write_text("".join(lines))
-    print(f"{len(lines)} of {len(many) + len(few)} candidates")
+    if not args.count:
+        with atomic_path(SPLITS / "stereo_1000.smi") as target:
+            target.write_text("".join(lines))
+    print(f"{len(lines)} of {len(many) + len(few)} candidates; refused with stated stereo: {len(refused)}")
+    for reason, count in Counter(refused.values()).most_common():
+        print(f"{count:6d}  {reason}")
 
 
-def candidates(data: Path) -> Iterator[tuple[str, str]]:
-    """Canonical SMILES and a name without spaces, supported molecules only."""
-    for smiles, name in _raw(data):
-        try:
-            standardise(smiles)
-        except InputError:
-            continue
-        yield smiles, name
+def candidates(found: Iterable[tuple[str, str, str]], refused: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Canonical SMILES and a name without spaces, supported molecules only.
+
+    Args:
+        found: SMILES as stated, canonical SMILES, name.
+        refused: is given the reason of every SMILES with stated stereo that is refused, as stated or
+            canonical. The canonical form decides; it may have lost the mark that the other is refused for.
+    """
+    for stated, smiles, name in found:
+        reason = refusal(smiles)
+        if reason is None:
+            yield smiles, name
+            reason = refusal(stated)
+        if reason is not None and any(mark in stated for mark in "@/\\"):
+            refused[stated] = reason
 
 
-def _raw(data: Path) -> Iterator[tuple[str, str]]:
+def refusal(smiles: str) -> str | None:
+    """Why a SMILES is refused, without the atom and the counts of this one; None if it is taken."""
+    try:
+        standardise(smiles)
+    except InputError as error:
+        named = re.match(r"(states .+) at atom", str(error))
+        return named[1] if named else re.split(r"[:;(]", str(error))[0].lstrip("0123456789 ").rstrip()
+    return None
+
+
+def _raw(data: Path) -> Iterator[tuple[str, str, str]]:
     with open_text(data / "zinc_druglike.smi.gz") as stream, rdBase.BlockLogs():
         for line in stream:
             smiles, name = line.split()[:2]
@@ -72,7 +102,7 @@ def _raw(data: Path) -> Iterator[tuple[str, str]]:
                 continue
             mol = Chem.MolFromSmiles(smiles)
             if mol is not None and is_dev(mol):
-                yield canonical_smiles(mol), name
+                yield smiles, canonical_smiles(mol), name
     lists = (
         SPLITS / "pdb_ligands_test.txt",
         SPLITS / "cascade_dft_test.txt",
@@ -90,7 +120,8 @@ def _raw(data: Path) -> Iterator[tuple[str, str]]:
             except InputError:
                 continue
             if pack == "conformer_benchmark" or block.title in test or is_dev(mol):
-                yield canonical_smiles(mol), "_".join(block.title.split())
+                smiles = canonical_smiles(mol)
+                yield smiles, smiles, "_".join(block.title.split())
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from conformer_suite.options import Options, overrides, updated
 from conformer_suite.registry import REGISTRY
 from conformer_suite.stereo_check import StereoCheck
 from conformer_suite.workbench import Made, run_method
+from splits import draw_stereo
 
 ALANINE = "C[C@H](N)C(=O)O"
 
@@ -253,6 +254,22 @@ def test_the_stereo_list_is_what_it_says() -> None:
     elements = [StereoCheck(smiles).elements for smiles, _ in lines]
     assert min(elements) >= 1
     assert sum(count >= 3 for count in elements) >= 300
+
+
+def test_refusals_of_the_stereo_list_are_counted_by_reason() -> None:
+    allene, radical = "CC=[C@]=CC", "C[C@H](N)[CH2]"
+    assert draw_stereo.refusal(ALANINE) is None
+    given = [(s, s, str(k)) for k, s in enumerate((ALANINE, allene, radical, "[Na]C", "C[C@H](O)[Fe]"))]
+    # The canonical form of ZINC's has lost what it stated.
+    given.append((allene, "CC=C=CC", "lost"))
+    refused: dict[str, str] = {}
+    kept = list(draw_stereo.candidates(given, refused))
+    assert kept == [(ALANINE, "0"), ("CC=C=CC", "lost")]
+    assert refused == {
+        allene: "states axial stereo (allene)",
+        radical: "radical",
+        "C[C@H](O)[Fe]": "unsupported metal iron",
+    }
 
 
 def test_geometry_of_the_reference_itself_has_no_error() -> None:
