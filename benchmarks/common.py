@@ -48,11 +48,23 @@ def write_json(path: str | os.PathLike[str], payload: Mapping[str, Any]) -> None
 def provenance() -> dict[str, Any]:
     """Command, time (UTC), machine and package versions."""
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *map(_short, sys.argv)]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
         "versions": {"python": platform.python_version(), **_versions()},
     }
+
+
+def _short(argument: str) -> str:
+    """An argument whose absolute path, if it is one or ``--flag=`` one, says nothing of this machine: relative
+    to the working folder, or its last two parts."""
+    flag, equals, value = argument.rpartition("=")
+    path = Path(value)
+    if not path.is_absolute():
+        return argument
+    here = Path.cwd()
+    short = path.relative_to(here) if path.is_relative_to(here) else Path(*path.parts[1:][-2:])
+    return f"{flag}{equals}{short}"
 
 
 def _versions() -> dict[str, str]:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import conformers
+from common import provenance
 from conformer_suite import (
     bound,
     ensembles,
@@ -490,6 +491,17 @@ def test_the_hash_of_code_follows_content_and_names_not_places(tmp_path: Path) -
     assert sources.hash_of({"core": tmp_path / "two"}) != one
     (tmp_path / "one/sub/a.py").rename(tmp_path / "one/a.py")
     assert sources.hash_of({"core": tmp_path / "one"}) != one
+
+
+def test_the_command_kept_names_no_folders_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = str(Path.cwd() / "benchmarks/conformers.py")
+    outside = "/somewhere/on/this/packs/molecules"
+    arguments = ["--data", outside, f"--json={outside}", "--set", "pdb.count=5", "data/x", "--init", "auto"]
+    monkeypatch.setattr(sys, "argv", [inside, *arguments])
+    assert provenance()["command"] == (
+        "python benchmarks/conformers.py --data packs/molecules --json=packs/molecules "
+        "--set pdb.count=5 data/x --init auto"
+    )
 
 
 def test_a_section_that_cannot_run_does_not_stop_the_others(
