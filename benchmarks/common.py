@@ -56,8 +56,8 @@ def provenance() -> dict[str, Any]:
 
 
 def _short(argument: str) -> str:
-    """An argument without the folders of this machine: of an absolute path what lies below the working folder,
-    or the last two parts."""
+    """An argument without the folders of this machine: what lies below the working folder of an
+    absolute path, or its last two parts."""
     flag, equals, value = argument.rpartition("=")
     path = Path(value)
     if not path.is_absolute():

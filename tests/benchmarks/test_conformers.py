@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,34 +15,26 @@ from rdkit import Chem
 
 from scoregen.errors import InputError
 from scoregen.molecules.chem import standardise
-from scoregen.molecules.metrics import pairwise_rmsd
 from scoregen.molecules.records import SdfWriter
-from scoregen.molecules.relax import mmff_energy
-from scoregen.molecules.selection import medoids
 from scoregen.molecules.stereo import with_positions
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import conformers
-from common import provenance
 from conformer_suite import (
     bound,
     ensembles,
     geometry,
     likelihood,
     references,
-    sources,
     speed,
     steps,
     stereo,
     strain,
-    workbench,
 )
 from conformer_suite.bootstrap import interval
-from conformer_suite.methods import default_draws, etkdg, model_method, peers, variants
-from conformer_suite.options import Options, overrides, updated
-from conformer_suite.registry import REGISTRY
+from conformer_suite.methods import etkdg
+from conformer_suite.options import Options
 from conformer_suite.stereo_check import StereoCheck
 from conformer_suite.workbench import Made, run_method
 from splits import draw_stereo
@@ -137,76 +128,6 @@ def test_bound_pose_found_and_lost() -> None:
     assert [found[f"within_{x}"] for x in ("0.5", "1", "1.5", "2")] == [0.25, 0.5, 0.5, 0.75]
     assert found["median"] == pytest.approx(1.2)
     assert bound.summary(np.array([np.inf, 1.0, np.inf]))["median"] is None
-
-
-def test_selection_keeps_n_of_what_was_drawn() -> None:
-    _, drawn = etkdg("CCCCCO", 12, seed=1, relax=False)
-    _, kept = etkdg("CCCCCO", 4, seed=1, relax=False, draws=3)
-    assert len(kept) == 4
-    assert all((np.abs(drawn - one).max((1, 2)) < 1e-9).any() for one in kept)
-
-
-def test_selection_of_the_peers_is_that_of_the_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoregen.molecules.starts.STRAIN", 0.5)
-    mol, pool = etkdg("CCCCCO", 24, seed=1, relax=True)
-    _, kept = etkdg("CCCCCO", 2, seed=1, relax=True, draws=12)
-    energies = np.array([mmff_energy(mol, xyz) for xyz in pool])
-    low = pool[energies <= energies.min() + 0.5 + 1e-6]
-    assert 2 < len(low) < len(pool)
-    expected = low[medoids(pairwise_rmsd(mol, low), 2)]
-    assert np.abs(kept - expected).max() < 1e-6
-
-
-def test_settings_reach_the_generator_only_when_given() -> None:
-    seen = []
-
-    def generate(smiles: str, n: int, **settings: object) -> list:
-        seen.append(settings)
-        mol, xyz = etkdg(smiles, n, seed=0, relax=False)
-        return [with_positions(mol, x) for x in xyz]
-
-    generator = SimpleNamespace(generate=generate)
-    model_method(generator, Options(), "gfn2", init="noise", relax="none", draws=1)("CCO", 2)
-    options = Options(theory="reference", solver="vab-3", sigma=0.3)
-    mol, xyz = model_method(generator, options, "gfn2", init="etkdg", relax="none", draws=4)("CCO", 2)
-    assert seen[0] == {"seed": 0, "init": "noise", "relax": "none", "draws": 1}
-    assert seen[1]["theory"] == "gfn2"
-    assert (seen[1]["solver"], seen[1]["draws"], seen[1]["sigma"]) == ("vab-3", 4, 0.3)
-    assert xyz.shape == (2, mol.GetNumAtoms(), 3)
-
-
-def test_draws_are_left_to_the_generator_by_default() -> None:
-    options = Options(init=("auto",), draws=(0.0, 1.0, 4.0))
-    assert variants("m", options) == {
-        "m, auto": {"init": "auto", "relax": "none"},
-        "m, auto, ×1": {"init": "auto", "relax": "none", "draws": 1},
-        "m, auto, ×4": {"init": "auto", "relax": "none", "draws": 4},
-    }
-    assert list(peers(options))[::2] == ["ETKDGv3", "ETKDGv3, × as auto", "ETKDGv3, ×4"]
-    assert [default_draws(n) for n in (20, 60, 61)] == [4, 2, 1]
-    _, unasked = peers(options)["ETKDGv3, × as auto"]("CCCCCO", 3)
-    _, four = peers(options)["ETKDGv3, ×4"]("CCCCCO", 3)
-    _, one = peers(options)["ETKDGv3"]("CCCCCO", 3)
-    assert np.array_equal(unasked, four)
-    assert not np.array_equal(unasked, one)
-    own = {name: section.defaults.draws for name, section in REGISTRY.items()}
-    assert own["pdb"] == own["stereo"] == own["geometry"] == (0,)
-    assert own["speed"] == (0, 1)
-    assert own["qm9"] == own["druglike"] == (1, 4)
-    with pytest.raises(InputError, match="at least 1"):
-        Options(draws=(0.5,))
-
-
-def test_wrong_settings_are_refused_at_once_and_faults_of_the_generator_are_not_hidden() -> None:
-    def broken(smiles: str, n: int, **settings: object) -> list:
-        raise TypeError("a fault inside")
-
-    generator = SimpleNamespace(generate=broken)
-    settings = {"init": "auto", "relax": "none", "draws": 1}
-    with pytest.raises(InputError, match="--solver"):
-        model_method(generator, Options(solver="nonsense"), None, **settings)
-    with pytest.raises(TypeError, match="a fault inside"):
-        model_method(generator, Options(), None, **settings)("CCO", 1)
 
 
 def test_mirror_images_are_wrong_and_open_elements_free() -> None:
@@ -406,15 +327,6 @@ def test_interval_is_repeatable_and_around_the_mean() -> None:
     assert interval([1.0]) is None
 
 
-def test_overrides_are_typed_and_checked() -> None:
-    found = overrides(["pdb.count=5", "pdb.init=noise,mix", "steps.nfe=3,10"], ["pdb", "steps"])
-    assert found == {"pdb": {"count": 5, "init": ("noise", "mix")}, "steps": {"nfe": (3, 10)}}
-    assert updated(Options(limit=3), {"limit": None, "count": 4}) == Options(limit=3, count=4)
-    for wrong in ("pdb.count", "pdb.nothing=1", "other.count=1", "pdb.count=x"):
-        with pytest.raises(InputError, match="--set"):
-            overrides([wrong], ["pdb"])
-
-
 def test_failures_are_counted(molecules: list[references.Reference]) -> None:
     def none(smiles: str, n: int) -> tuple:
         raise InputError("none")
@@ -422,96 +334,6 @@ def test_failures_are_counted(molecules: list[references.Reference]) -> None:
     made, row = run_method("none", none, molecules, lambda _: 3)
     assert [len(m.positions) for m in made] == [0, 0]
     assert (row["requested"], row["generated"], row["failures"]) == (6, 0, 2)
-
-
-def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit code of the benchmark without a model."""
-    monkeypatch.setattr(sys, "argv", ["conformers.py", "--model", "none", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        conformers.main()
-    return stopped.value.code
-
-
-def test_a_section_done_before_is_not_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out.json"
-
-    def run(limit: int) -> tuple[dict, str]:
-        arguments = ("--sections", "stereo", "--limit", str(limit), "--json", str(out), "--resume")
-        assert run_main(monkeypatch, *arguments) == 0
-        return json.loads(out.read_text())["sections"]["stereo"], capsys.readouterr().err
-
-    first, _ = run(3)
-    assert [row["records"] for row in first["rows"]] == [3, 3]
-    again, log = run(3)
-    assert again == first
-    assert "done before" in log
-    other, log = run(2)
-    assert other["molecules"] == 2
-    assert "done before" not in log
-
-
-def test_a_section_done_by_other_code_is_run_again_unless_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out.json"
-
-    def run(*flags: str) -> tuple[dict, str]:
-        fixed = ("--sections", "stereo", "--limit", "1", "--data", str(tmp_path / "data"), "--json", str(out))
-        assert run_main(monkeypatch, *fixed, *flags) == 0
-        return json.loads(out.read_text())["sections"]["stereo"], capsys.readouterr().err
-
-    first, _ = run()
-    assert first["versions"]["rdkit"]
-    assert first["settings"]["data_bytes"] == 0
-    monkeypatch.setattr(workbench, "code_sha256", lambda: "other")
-    kept, log = run("--resume-any")
-    assert kept == first
-    assert "done before, by other code" in log
-    again, log = run("--resume")
-    assert again["settings"] == {**first["settings"], "code": "other"}
-    assert "the code has changed, so again; --resume-any" in log
-    # Other data is another result, whatever was told.
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/pack.sdf").write_text("1234")
-    other, _ = run("--resume-any")
-    assert other["settings"]["data_bytes"] == 4
-
-
-def test_the_hash_of_code_follows_content_and_names_not_places(tmp_path: Path) -> None:
-    for place in ("one", "two"):
-        (tmp_path / place / "sub").mkdir(parents=True)
-        (tmp_path / place / "sub/a.py").write_text("x = 1")
-    one, two = (sources.hash_of({"core": tmp_path / place}) for place in ("one", "two"))
-    assert one == two
-    (tmp_path / "two/notes.txt").write_text("no code")
-    assert sources.hash_of({"core": tmp_path / "two"}) == one
-    (tmp_path / "two/sub/a.py").write_text("x = 2")
-    assert sources.hash_of({"core": tmp_path / "two"}) != one
-    (tmp_path / "one/sub/a.py").rename(tmp_path / "one/a.py")
-    assert sources.hash_of({"core": tmp_path / "one"}) != one
-
-
-def test_the_command_kept_names_no_folders_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    inside = str(Path.cwd() / "benchmarks/conformers.py")
-    outside = "/somewhere/on/this/packs/molecules"
-    arguments = ["--data", outside, f"--json={outside}", "--set", "pdb.count=5", "data/x", "--init", "auto"]
-    monkeypatch.setattr(sys, "argv", [inside, *arguments])
-    assert provenance()["command"] == (
-        "python benchmarks/conformers.py --data packs/molecules --json=packs/molecules "
-        "--set pdb.count=5 data/x --init auto"
-    )
-
-
-def test_a_section_that_cannot_run_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out.json"
-    arguments = ("--data", str(tmp_path), "--sections", "qm9", "stereo", "--limit", "1", "--json", str(out))
-    assert run_main(monkeypatch, *arguments) == 1
-    assert "error: section qm9" in capsys.readouterr().err
-    assert list(json.loads(out.read_text())["sections"]) == ["stereo"]
 
 
 def test_smiles_of_records_with_written_hydrogens_match() -> None:
