@@ -70,7 +70,8 @@ def _selected(mol: Mol, conformers: Sequence[Conformer], count: int) -> list[Con
 
 def _shares(conformers: Sequence[Conformer]) -> list[Conformer]:
     """The same with populations that sum to 1, where any are known: every kind of start had its own 1."""
-    total = math.fsum(conformer.population or 0 for conformer in conformers)
+    # 0 where only copies of lost conformers are left: they stood for nothing.
+    total = math.fsum(conformer.population or 0 for conformer in conformers) or 1.0
     return [c if c.population is None else replace(c, population=c.population / total) for c in conformers]
 
 

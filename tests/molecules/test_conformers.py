@@ -12,7 +12,7 @@ from scoregen.core.sampling import NonFiniteSample
 from scoregen.errors import InputError
 from scoregen.molecules import conformers, drawing, finishing, pipeline, starts
 from scoregen.molecules.chem import canonical_smiles, standardise
-from scoregen.molecules.conformers import ConformerGenerator, Settings
+from scoregen.molecules.conformers import Conformer, ConformerGenerator, Ensemble, Settings
 from scoregen.molecules.metrics import pairwise_rmsd, rmsd_matrix
 from scoregen.molecules.pipeline import run_conformers
 from scoregen.molecules.sampler import buckets, sample_key
@@ -293,3 +293,10 @@ def test_a_model_names_the_levels_of_theory_it_knows(generator):
     own = {**generator.info, "theory": "dft"}
     assert ConformerGenerator(generator.denoiser, "mine", own).theory() == "dft"
     assert ConformerGenerator(generator.denoiser, "told nothing").theory() == "unknown"
+
+
+def test_a_copy_that_stood_for_nothing_is_finished_all_the_same():
+    lone = Conformer(np.zeros((9, 3)), "mmff", population=0.0, spread=0.0)
+    ensemble = Ensemble(standardise("CCO"), [lone])
+    finishing.finish(ensemble, Settings(n=1), lambda mol, positions: np.zeros(len(positions)))
+    assert [c.population for c in ensemble.conformers] == [0.0]
