@@ -11,7 +11,9 @@ data/README.md.
 
 Each section is written to the JSON when it is done; with --resume one that stands there with the same
 settings, weights, data and code is not run again, and the others in the file stay. --resume-any takes those
-of other code too.
+of other code too. With --store the conformers of each method and molecule (sections qm9, druglike, pdb and
+geometry) are kept with the times they took, for runs with the same code, weights and settings; those of the
+peers do not depend on weights.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from scoregen.errors import ScoregenError
 def main() -> None:
     """Run the sections asked for; a section that cannot run is reported and the others go on."""
     args = _arguments()
-    bench = Workbench(args.data, args.model, args.device)
+    bench = Workbench(args.data, args.model, args.device, args.store)
     try:
         plan = _plan(args)
         fingerprint = bench.fingerprint
@@ -124,6 +126,7 @@ def _arguments() -> argparse.Namespace:
     add("--set", nargs="+", default=[], metavar="SECTION.OPTION=VALUE", help="one option of one section")
     add("--seed", type=int, default=0)
     add("--json", type=Path, help="write results here")
+    add("--store", type=Path, help="keep the conformers here: a stopped run goes on molecule by molecule")
     add("--resume", action="store_true", help="keep the sections of --json that are done")
     add("--resume-any", action="store_true", help="as --resume, even where the code has changed since")
     return parser.parse_args()

@@ -13,7 +13,7 @@ from . import references
 from .bootstrap import interval
 from .ensembles import flexibility
 from .options import Options
-from .workbench import Workbench, run_method, time_ratios
+from .workbench import Workbench, time_ratios
 
 DEFAULTS = Options(count=50, init=("auto", "etkdg"), draws=(0.0,))
 WITHIN = (0.5, 1.0, 1.5, 2.0)
@@ -25,8 +25,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     poses = references.pdb(bench.data, options.split, options.limit)
     classes = np.array([flexibility(pose.mol) for pose in poses])
     rows: list[dict[str, Any]] = []
-    for name, method in bench.methods(options, "experiment").items():
-        made, row = run_method(name, method, poses, lambda _: options.count)
+    for made, row in bench.run(options, "experiment", poses, lambda _: options.count):
         best = np.full(len(made), np.inf)
         for i, item in enumerate(made):
             if len(item.positions):

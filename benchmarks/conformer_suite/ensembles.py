@@ -18,7 +18,7 @@ from scoregen.molecules.metrics import EnsembleScores, ensemble_scores, rmsd_mat
 from . import references as data
 from .bootstrap import interval
 from .options import Options
-from .workbench import Workbench, run_method, time_ratios
+from .workbench import Workbench, time_ratios
 
 QM9 = Options(limit=200)
 DRUGLIKE = Options()
@@ -46,8 +46,7 @@ def score(
     rotatable bonds), AMR-R over the molecules that every method served, and AMR-R of each molecule."""
     strata = [flexibility(reference.mol) for reference in references]
     rows: list[dict[str, Any]] = []
-    for name, method in bench.methods(options, theory).items():
-        made, row = run_method(name, method, references, lambda reference: 2 * len(reference.positions))
+    for made, row in bench.run(options, theory, references, lambda reference: 2 * len(reference.positions)):
         scores: list[EnsembleScores | None] = [None] * len(made)
         for i, item in enumerate(made):
             if len(item.positions):

@@ -24,7 +24,7 @@ from scipy.stats import wasserstein_distance
 
 from . import references, strain
 from .options import Options
-from .workbench import Made, Workbench, run_method, time_ratios
+from .workbench import Made, Workbench, time_ratios
 
 DEFAULTS = Options(limit=150, count=10, draws=(0.0,), strain=20)
 MIN_BONDS = 5  # rotatable bonds of a class, for its own distance
@@ -93,15 +93,14 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     """Rows of all methods, with the strain of a subset where xtb is installed."""
     molecules = references.cascade(bench.data, options.split, options.limit)
     rows, all_made = [], {}
-    for name, method in bench.methods(options, "dft").items():
-        made, row = run_method(name, method, molecules, lambda _: options.count)
+    for made, row in bench.run(options, "dft", molecules, lambda _: options.count):
         errors = Errors()
         for item in made:
             if len(item.positions):
                 errors.add(item)
         row.update(errors.summary())
         rows.append(row)
-        all_made[name] = made
+        all_made[row["method"]] = made
     time_ratios(rows, bench.device)
     result = {"molecules": len(molecules), "n": options.count, "rows": rows}
     if options.strain:

@@ -18,6 +18,9 @@ from .options import Options
 # It raises InputError where it makes none.
 Method = Callable[[str, int], tuple[Mol, np.ndarray]]
 
+PEERS = "ETKDGv3"
+"""How the names of the peers' rows begin."""
+
 
 def etkdg(
     smiles: str, n: int, *, seed: int, relax: bool, draws: float = 1.0, threads: int = 1
@@ -58,7 +61,7 @@ def peers(options: Options) -> dict[str, Method]:
     for draws in (1.0, *sorted(set(options.draws) - {1.0})):
         chosen = "" if draws == 1 else f", ×{draws:g}" if draws else ", × as auto"
         for relax in (False, True):
-            name = "ETKDGv3" + (" + MMFF94s" if relax else "") + chosen
+            name = PEERS + (" + MMFF94s" if relax else "") + chosen
             found[name] = _peer(options.seed, relax, draws)
     return found
 

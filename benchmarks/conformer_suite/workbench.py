@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +18,15 @@ from rdkit.Chem import Mol
 from scoregen.errors import InputError
 from scoregen.molecules.stereo import with_positions
 
-from .methods import Method, model_methods, peers
+from .methods import PEERS, Method, model_methods, peers
 from .options import Options
 from .references import Reference
 from .sources import code_sha256, data_bytes
 from .stereo_check import StereoCheck
+from .store import Entry, Store, key_of
+
+Count = Callable[[Reference], int]
+"""Conformers to make of a molecule."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,14 @@ class Workbench:
         data: folder of the data packs.
         model: shipped name or model folder; ``none`` for the peers alone.
         device: ``cpu`` or ``cuda``.
+        store: folder where the conformers of every method are kept, so that a stopped run goes on molecule by
+            molecule; None keeps none.
     """
 
-    def __init__(self, data: Path, model: str, device: str = "cpu"):
+    def __init__(self, data: Path, model: str, device: str = "cpu", store: Path | None = None):
         self.data, self.model, self.device = data, model, device
         self.label = Path(model).name
+        self.store = Store(store) if store else None
 
     @cached_property
     def generator(self) -> Any:
@@ -83,9 +90,27 @@ class Workbench:
             found.update(model_methods(self.generator, self.label, options, theory))
         return found
 
+    def run(
+        self, options: Options, theory: str, references: Sequence[Reference], count: Count
+    ) -> Iterator[tuple[list[Made], dict[str, Any]]]:
+        """:func:`run_method` with every one of :meth:`methods`, those of the store taken from there."""
+        decisive = {"seed": options.seed}
+        own = {key: getattr(options, key) for key in ("steps", "sigma", "solver")}
+        own.update(theory=theory if options.theory == "reference" else options.theory)
+        for name, method in self.methods(options, theory).items():
+            made_by = {"code": code_sha256()} if name.startswith(PEERS) else {**self.fingerprint, **own}
+            made_by.pop("data_bytes", None)
+            key = key_of({"method": name, **decisive, **made_by})
+            yield run_method(name, method, references, count, self.store, key)
+
 
 def run_method(
-    name: str, method: Method, references: Sequence[Reference], count: Callable[[Reference], int]
+    name: str,
+    method: Method,
+    references: Sequence[Reference],
+    count: Count,
+    store: Store | None = None,
+    key: str = "",
 ) -> tuple[list[Made], dict[str, Any]]:
     """Conformers of every reference molecule, and the row they begin: counts and time of generation alone.
 
@@ -94,6 +119,8 @@ def run_method(
         method: what generates.
         references: the molecules.
         count: conformers to ask for.
+        store: where to look for what was made before, with its times, and to keep what is made now.
+        key: says all that decides what the method makes of a molecule.
     """
     made: list[Made] = []
     seconds, cpu, wrong, requested = 0.0, 0.0, 0, 0
@@ -101,13 +128,14 @@ def run_method(
         progress(f"{name}: {k}/{len(references)}")
         n = count(reference)
         requested += n
-        start, start_cpu = time.perf_counter(), cpu_seconds()
-        try:
-            mol, positions = method(reference.smiles, n)
-        except InputError:
-            mol, positions = reference.mol, np.zeros((0, reference.mol.GetNumAtoms(), 3))
-        seconds += time.perf_counter() - start
-        cpu += cpu_seconds() - start_cpu
+        entry = store.load(key, reference.smiles, n) if store else None
+        if entry is None:
+            entry = _timed(method, reference, n)
+            if store:
+                store.save(key, reference.smiles, n, entry)
+        mol, positions = entry.mol or reference.mol, entry.positions
+        seconds += entry.seconds
+        cpu += entry.cpu_seconds
         check = StereoCheck(reference.smiles)
         if check.elements:
             wrong += sum(check.wrong(with_positions(mol, xyz)) for xyz in positions)
@@ -125,6 +153,15 @@ def run_method(
         "ms_per_conformer": 1e3 * seconds / max(requested, 1),
     }
     return made, row
+
+
+def _timed(method: Method, reference: Reference, n: int) -> Entry:
+    start, start_cpu = time.perf_counter(), cpu_seconds()
+    try:
+        mol, positions = method(reference.smiles, n)
+    except InputError:
+        mol, positions = None, np.zeros((0, reference.mol.GetNumAtoms(), 3))
+    return Entry(mol, positions, time.perf_counter() - start, cpu_seconds() - start_cpu)
 
 
 def time_ratios(rows: list[dict[str, Any]], device: str) -> None:
