@@ -21,11 +21,13 @@ from scoregen.training.cache import Cache
 from scoregen.training.config import Strict
 
 from .estimate import estimate, magnitude_loss
+from .frames import FrameNet, FrameNetConfig
+from .guided import Guided
 from .losses import mr_stft
 from .mel import MelSpec, aligned
-from .network import GuidedWaveGrad, WaveGradConfig
 from .phase import faded
 from .prior import Prior
+from .wavegrad import WaveGrad, WaveGradConfig
 
 # Stream of the keyed generator that picks crops.
 _PICK = 1
@@ -42,8 +44,9 @@ class PriorConfig(Strict):
 
 
 class WaveNetworkConfig(Strict):
-    """Sizes of the WaveGrad part; see :class:`scoregen.audio.network.WaveGradConfig`."""
+    """Sizes of a WaveGrad; see :class:`scoregen.audio.wavegrad.WaveGradConfig`."""
 
+    kind: Literal["wavegrad"] = "wavegrad"
     factors: tuple[int, ...] = (4, 4)
     patch: int = 16
     frame: int = 192
@@ -54,12 +57,22 @@ class WaveNetworkConfig(Strict):
     whiten: bool = True
 
 
+class FrameNetworkConfig(Strict):
+    """Sizes of a frame-rate network; see :class:`scoregen.audio.frames.FrameNetConfig`."""
+
+    kind: Literal["frames"]
+    width: int = 256
+    layers: int = 6
+    kernel: int = 7
+    expansion: int = 3
+
+
 class VocoderModelConfig(Strict):
     """The ``model:`` section of a vocoder."""
 
     mel: str | dict[str, Any] = Field("hifigan-22k", description="preset name or a full MelSpec")
     prior: PriorConfig = PriorConfig()
-    network: WaveNetworkConfig = WaveNetworkConfig()
+    network: WaveNetworkConfig | FrameNetworkConfig = WaveNetworkConfig()
     magnitude_width: int = Field(256, ge=1)
     trust: float = Field(0.3, gt=0, description="floor of the estimated magnitudes in the Wiener filter")
     sigma_min: float = Field(0.01, gt=0)
@@ -102,17 +115,24 @@ def build_denoiser(config: VocoderModelConfig) -> Denoiser:
         InputError: the factors and the patch do not make up the hop.
     """
     spec = config.spec()
-    sizes = WaveGradConfig(n_mels=spec.n_mels, **config.network.model_dump())
-    if sizes.hop != spec.hop:
-        raise InputError(
-            f"model.network: factors {sizes.factors} times patch {sizes.patch} make {sizes.hop},"
-            f" but '{spec.name}' has a hop of {spec.hop}"
-        )
-    network = GuidedWaveGrad(
-        spec, sizes, config.magnitude_width, config.trust, config.iterations, config.blend
+    network = Guided(
+        spec, _correction(spec, config), config.magnitude_width, config.trust, config.iterations, config.blend
     )
     # Calibrated priors whiten speech to a standard deviation of 1.
     return Denoiser(network, EDM(config.sigma_min, config.sigma_max), sigma_data=1.0)
+
+
+def _correction(spec: MelSpec, config: VocoderModelConfig) -> WaveGrad | FrameNet:
+    sizes = config.network.model_dump(exclude={"kind"})
+    if isinstance(config.network, FrameNetworkConfig):
+        return FrameNet(spec, FrameNetConfig(**sizes))
+    wavegrad = WaveGradConfig(n_mels=spec.n_mels, **sizes)
+    if wavegrad.hop != spec.hop:
+        raise InputError(
+            f"model.network: factors {wavegrad.factors} times patch {wavegrad.patch} make {wavegrad.hop},"
+            f" but '{spec.name}' has a hop of {spec.hop}"
+        )
+    return WaveGrad(wavegrad, extra=2)
 
 
 @dataclass(frozen=True)
@@ -201,7 +221,7 @@ class VocoderTask:
     def loss(self, denoiser: Denoiser, batch: AudioBatch, step: int) -> dict[str, Tensor]:
         """Score matching, spectral and magnitude losses of a batch."""
         network, data = denoiser.network, self.data
-        assert isinstance(network, GuidedWaveGrad)
+        assert isinstance(network, Guided)
         space = self.prior.space(batch.mel)
         noise = Noise(self.seed, batch.ids)
         with torch.set_grad_enabled(torch.is_grad_enabled() and data.magnitude_weight > 0):

@@ -19,9 +19,9 @@ from scoregen.hub import Model, from_pretrained
 
 from .estimate import estimate
 from .files import check_wave, fit, resample
+from .guided import Guided
 from .loudness import gain_to_target, scale_mel
 from .mel import MelSpec, aligned
-from .network import GuidedWaveGrad
 from .objective import VocoderModelConfig
 from .phase import faded
 
@@ -71,7 +71,7 @@ class Vocoder:
         self.config = model.config
         self.info = model.info
         self.denoiser = model.denoiser
-        assert isinstance(model.denoiser.network, GuidedWaveGrad)
+        assert isinstance(model.denoiser.network, Guided)
         self.network = model.denoiser.network
         self.spec: MelSpec = model.config.spec()
         self.prior = model.config.make_prior()
