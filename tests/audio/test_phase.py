@@ -23,6 +23,18 @@ def test_synthesise_inverts_analyse(name: str, frames: int) -> None:
     torch.testing.assert_close(synthesise(spec, spectrum), x, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["hifigan-22k", "wavegrad-24k"])
+def test_synthesise_is_the_least_squares_inverse_of_torch(name: str) -> None:
+    spec, frames = MelSpec.preset(name), 9
+    spectrum = torch.randn(2, spec.n_fft // 2 + 1, frames + 2, dtype=torch.complex64)
+    window = torch.hann_window(spec.win_length)
+    length = (frames + 1) * spec.hop
+    whole = torch.istft(spectrum, spec.n_fft, spec.hop, spec.win_length, window, length=length)
+    half = spec.hop // 2
+    expected = whole[:, half : half + frames * spec.hop]
+    torch.testing.assert_close(synthesise(spec, spectrum), expected, atol=1e-6, rtol=1e-5)
+
+
 def test_frames_are_those_of_the_mel() -> None:
     wave = torch.from_numpy(speech(0))
     ours = analyse(SPEC, wave[None])[0, :, 1:-1].abs()
