@@ -14,16 +14,29 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-import torch
 from torch import Tensor
 
 from scoregen.errors import InputError
 from scoregen.files import atomic_path
 
+from . import melfile
+from .convert import convert
 from .mel import MelSpec
+from .melfile import MELS
 
 SOUND = (".wav", ".flac", ".ogg")
-MELS = (".npy", ".pt")
+__all__ = [
+    "MELS",
+    "SOUND",
+    "Clip",
+    "check_wave",
+    "find_inputs",
+    "fit",
+    "read_clip",
+    "read_mel",
+    "resample",
+    "write_clip",
+]
 
 
 @dataclass(frozen=True)
@@ -121,42 +134,17 @@ def write_clip(path: str | os.PathLike[str], wave: np.ndarray, sample_rate: int)
 
 
 def read_mel(path: str | os.PathLike[str], spec: MelSpec) -> Tensor:
-    """Read a log-mel ``(n_mels, F)`` of the convention ``spec``.
+    """Read a log-mel ``(n_mels, F)`` and bring it to the convention ``spec``.
 
-    ``.npy`` holds the array; ``.pt`` holds a tensor or a dict ``{"mel": tensor, "spec": dict}`` whose spec
-    must equal ``spec``. A leading axis of 1 is dropped. Nothing is unpickled.
+    A file that states another convention (see :mod:`scoregen.audio.melfile`) is converted where that is
+    exact; one that states none is taken to be of ``spec``.
 
     Raises:
-        InputError: unreadable, of another shape, or of another convention.
+        InputError: unreadable, of another shape, or of another convention that cannot be converted.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        if path.suffix.lower() == ".npy":
-            loaded: Any = torch.from_numpy(np.load(path, allow_pickle=False))
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # numpy and torch raise many kinds on damaged files
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not readable as a mel array ({reason})") from None
-    if isinstance(loaded, dict):
-        if "mel" not in loaded:
-            raise InputError(f"{path}: a dict without the key 'mel'")
-        stated = loaded.get("spec")
-        if isinstance(stated, str):
-            stated = MelSpec.preset(stated).to_dict()
-        if stated is not None and dict(stated) != spec.to_dict():
-            name = dict(stated).get("name", "another convention")
-            raise InputError(f"{path}: states the mel convention '{name}', the model needs '{spec.name}'")
-        loaded = loaded["mel"]
-    if not isinstance(loaded, Tensor) or not loaded.is_floating_point():
-        raise InputError(f"{path}: not an array of floating-point numbers")
-    mel = loaded.to(torch.float32)
-    if mel.ndim == 3 and mel.shape[0] == 1:
-        mel = mel[0]
-    if mel.ndim != 2:
-        raise InputError(f"{path}: shape {tuple(mel.shape)}; need ({spec.n_mels}, frames)")
+    mel, stated = melfile.read_mel(path)
+    if stated is not None:
+        mel = convert(mel, stated, spec, str(path))
     spec.check(mel, str(path))
     return mel
 

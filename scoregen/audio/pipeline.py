@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scoregen.errors import InputError
-from scoregen.files import atomic_path
 
-from .files import MELS, SOUND, find_inputs, read_clip, read_mel, write_clip
+from .batch import Batch, run_batch
+from .files import MELS, SOUND, read_clip, read_mel, write_clip
 from .vocoder import DEFAULT_STEPS, Vocoder
 
 
 @dataclass
-class VocodeSummary:
-    """What a vocoding job did; ``failures`` are (input, reason), ``outputs`` the files written."""
+class VocodeSummary(Batch):
+    """What a vocoding job did."""
 
-    inputs: int = 0
-    outputs: list[str] = field(default_factory=list)
-    audio_seconds: float = 0.0
-    seconds: float = 0.0
     model: str = ""
     steps: int = 0
     seed: int = 0
-    notices: list[str] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able summary."""
-        return asdict(self)
 
 
 def run_vocode(
@@ -68,20 +55,7 @@ def run_vocode(
     """
     if steps < 1:
         raise InputError(f"--steps {steps}: need at least 1")
-    started = time.monotonic()
     summary = VocodeSummary(model=vocoder.name, steps=steps, seed=seed)
-
-    def fail(name: str, reason: str) -> None:
-        summary.failures.append((name, reason))
-        if on_failure is not None:
-            on_failure(name, reason)
-
-    jobs: list[tuple[Path, Path]] = []
-    for source in inputs:
-        try:
-            jobs.extend(find_inputs([source], SOUND + MELS))
-        except InputError as error:
-            fail(str(source), str(error))
     target = Path(out)
     single = target.suffix.lower() in SOUND
     if single and (len(inputs) != 1 or Path(inputs[0]).is_dir()):
@@ -89,25 +63,22 @@ def run_vocode(
     if not single and target.suffix.lower() in (*MELS, ".mp3", ".m4a", ".aac"):
         raise InputError(f"{out}: cannot write '{target.suffix}'; use one of {', '.join(SOUND)} or a folder")
 
-    summary.inputs = len(jobs) + len(summary.failures)
-    taken: dict[Path, Path] = {}
-    for done, (path, relative) in enumerate(jobs, start=1):
-        place = target if single else target / _output_name(relative)
-        try:
-            if place in taken:
-                raise InputError(f"{path}: its output {place} is already that of {taken[place]}; rename one")
-            taken[place] = path
-            if place.resolve() == path.resolve():
-                raise InputError(f"{path}: the output would replace the input; choose another folder")
-            summary.audio_seconds += _one(path, place, vocoder, steps, seed, summary.notices)
-            summary.outputs.append(str(place))
-        except (InputError, OSError) as error:
-            fail(str(path), str(error))
-        if on_done is not None:
-            on_done(done, len(jobs))
-    if errors is not None:
-        _write_errors(errors, summary.failures)
-    summary.seconds = time.monotonic() - started
+    def place(relative: Path) -> Path:
+        return target if single else target / _output_name(relative)
+
+    def work(path: Path, output: Path) -> float:
+        return _one(path, output, vocoder, steps, seed, summary.notices)
+
+    run_batch(
+        summary,
+        inputs,
+        SOUND + MELS,
+        place,
+        work,
+        errors=errors,
+        on_failure=on_failure,
+        on_done=on_done,
+    )
     return summary
 
 
@@ -127,11 +98,3 @@ def _one(path: Path, place: Path, vocoder: Vocoder, steps: int, seed: int, notic
         rate = clip.sample_rate
     write_clip(place, wave, rate)
     return len(wave) / rate
-
-
-def _write_errors(path: str | os.PathLike[str], failures: Sequence[tuple[str, str]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.writer(stream)
-        # A sound or mel file is one input, so the line number of the common format stays empty.
-        writer.writerow(("input", "line", "reason"))
-        writer.writerows((name, "", reason) for name, reason in failures)

@@ -13,6 +13,7 @@ from .conformers import conformers
 from .demo import demo
 from .evaluate import evaluate
 from .finetune import finetune
+from .mel import mel
 from .models import models
 from .prepare import prepare
 from .train import train
@@ -46,6 +47,7 @@ def _root(
 
 app.command()(conformers)
 app.command()(vocode)
+app.command()(mel)
 app.command()(prepare)
 app.command()(train)
 app.command()(finetune)
