@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from scoregen.modality import Modality
 
-from .objective import VocoderDataConfig, VocoderModelConfig, VocoderTask, build_denoiser
+from .config import VocoderDataConfig, VocoderModelConfig, build_denoiser
+from .objective import VocoderTask
 
 AUDIO = Modality(
     name="audio",

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scoregen.core import Noise, karras_grid, sample
-from scoregen.core.denoiser import Prediction
-from scoregen.core.solvers import solver_by_name
+from scoregen.core import Noise
 from scoregen.errors import InputError
 from scoregen.hub import Model, from_pretrained
 
-from .estimate import estimate
+from .config import VocoderModelConfig
 from .files import check_wave, fit, resample
-from .guided import Guided
 from .loudness import gain_to_target, scale_mel
 from .mel import MelSpec, aligned
-from .objective import VocoderModelConfig
-from .phase import faded
+from .render import ROUNDS, GuidedRenderer, Start, renderer
 
 DEFAULT_MODEL = "vocoder-small-22k"
 DEFAULT_STEPS = 6
@@ -34,23 +29,6 @@ SILENCE = 1e-6
 PAD = 4
 # Frames rendered at once; bounds the memory of long clips (24 s at 22.05 kHz and a hop of 256).
 WINDOW = 2048
-# Noise level of the last call: speech at 16 bits hides it, and the network still has something to remove.
-LAST = 0.05
-# Rounds of eight Griffin-Lim iterations in the estimate: as many iterations as six calls make.
-ROUNDS = 6
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where the reverse process starts.
-
-    Attributes:
-        kind: ``"griffinlim"``: the classical estimate, noised to ``level``; ``"noise"``: pure noise.
-        level: σ/α of the first step.
-    """
-
-    kind: Literal["griffinlim", "noise"]
-    level: float
 
 
 class Vocoder:
@@ -71,10 +49,9 @@ class Vocoder:
         self.config = model.config
         self.info = model.info
         self.denoiser = model.denoiser
-        assert isinstance(model.denoiser.network, Guided)
         self.network = model.denoiser.network
         self.spec: MelSpec = model.config.spec()
-        self.prior = model.config.make_prior()
+        self.renderer = renderer(model.denoiser, model.config)
 
     @classmethod
     def from_pretrained(
@@ -152,11 +129,7 @@ class Vocoder:
         self.spec.check(mels, source)
         start = start or Start(self.config.init, self.config.start)
         frames = mels.shape[-1]
-        silent = mels.amax((1, 2)) <= self.spec.lowest + 0.1
-        mels = aligned(self.spec, mels)
-        gain = torch.where(silent, torch.ones(()), gain_to_target(self.spec, mels))
-        mels = scale_mel(self.spec, mels, gain)
-        padded = functional.pad(mels, (PAD, PAD), mode="replicate")
+        padded, gain, silent = self._levelled(mels)
 
         halo, hop = self.halo(steps, start), self.spec.hop
         pieces = []
@@ -214,7 +187,6 @@ class Vocoder:
         frames = max(-(-len(wave) // hop), -(-2 * self.spec.n_fft // hop))
         return torch.from_numpy(fit(wave, frames * hop))
 
-    @torch.no_grad()
     def estimate(self, mel: Tensor | np.ndarray, *, seed: int = 0, rounds: int = ROUNDS) -> np.ndarray:
         """The estimate without diffusion: learned magnitudes and Griffin-Lim.
 
@@ -225,47 +197,35 @@ class Vocoder:
 
         Returns:
             float32 ``(F * hop,)``.
+
+        Raises:
+            InputError: the model has none, or the mel is of another convention.
         """
+        if not isinstance(self.renderer, GuidedRenderer):
+            raise InputError(f"model '{self.name}' starts from noise; it makes no estimate before")
         mel = torch.as_tensor(mel, dtype=torch.float32)[None]
         self.spec.check(mel)
-        mel = aligned(self.spec, mel)
-        gain = gain_to_target(self.spec, mel)
-        padded = functional.pad(scale_mel(self.spec, mel, gain), (PAD, PAD), mode="replicate").to(self.device)
-        space = self.prior.space(padded)
-        phases = Noise(seed, torch.zeros(1, dtype=torch.int64)).white(space, -1, stage=1)
-        condition, _ = self.network.condition(padded, space)
-        wave = estimate(self.spec, condition.magnitude, padded, phases, rounds=rounds)[0].cpu() / gain
+        padded, gain, _ = self._levelled(mel)
+        noise = Noise(seed, torch.zeros(1, dtype=torch.int64))
+        wave = self.renderer.estimate(padded.to(self.device), noise, rounds)[0].cpu() / gain
         return wave[PAD * self.spec.hop : -PAD * self.spec.hop].numpy()
 
     def halo(self, steps: int, start: Start) -> int:
         """Frames on either side that a sample of the output can depend on (an upper bound)."""
-        transform = -(-self.spec.n_fft // self.spec.hop)
-        phase = (8 + 2) * ROUNDS * transform if start.kind == "griffinlim" else 0
-        return steps * self.network.halo() + phase + self.network.magnitude.halo() + PAD
+        return self.renderer.halo(steps, start) + PAD
+
+    def _levelled(self, mels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-mels ``(B, n_mels, F)``, aligned, at the training level, padded; gains and silence ``(B,)``."""
+        silent = mels.amax((1, 2)) <= self.spec.lowest + 0.1
+        mels = aligned(self.spec, mels)
+        gain = torch.where(silent, torch.ones(()), gain_to_target(self.spec, mels))
+        mels = scale_mel(self.spec, mels, gain)
+        return functional.pad(mels, (PAD, PAD), mode="replicate"), gain, silent
 
     def _render(self, mels: Tensor, ids: Tensor, seed: int, steps: int, start: Start, offset: int) -> Tensor:
         """One window at the training level: ``(B, n_mels, F)`` → ``(B, F * hop)``."""
-        mels = mels.to(self.device)
-        space = self.prior.space(mels)
         noise = Noise(seed, ids, offset)
-        condition, _ = self.network.condition(mels, space)
-        guess: Tensor | None = None
-        if start.kind == "griffinlim":
-            phases = noise.white(space, -1, stage=1)
-            guess = estimate(self.spec, condition.magnitude, mels, phases, rounds=ROUNDS)
-            guess = faded(guess, self.spec.hop // 2)
-
-        def denoise(x: Tensor, t: Tensor) -> Prediction:
-            prediction: Prediction = self.denoiser(x, t, space, condition)
-            return prediction
-
-        sde = self.denoiser.sde
-        low = min(LAST, start.level / 2)
-        grid = karras_grid(sde, steps, sigma_max=start.level, sigma_min=low, rho=3.0)
-        wave = sample(
-            denoise, sde, space, solver=solver_by_name("dpmpp-2m"), grid=grid, noise=noise, start=guess
-        )
-        return wave.cpu()
+        return self.renderer.render(mels.to(self.device), noise, steps, start).cpu()
 
 
 def describe(vocoder: Vocoder) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class WaveGradConfig:
         whiten: work in whitened coordinates.
         patch: consecutive samples that share one position of the fastest layer, as channels; 1 in the paper.
             A CPU spends most of WaveGrad's time on few channels at the full rate; a patch of 4 avoids that.
+        level: what of the noise level is encoded: ``"snr"``, the logarithm of its ratio to the signal, or
+            ``"alpha"``, √ᾱ, as in the paper.
     """
 
     n_mels: int = 80
@@ -56,6 +58,7 @@ class WaveGradConfig:
     down_dilations: tuple[int, int, int] = (1, 2, 4)
     whiten: bool = False
     patch: int = 1
+    level: Literal["snr", "alpha"] = "snr"
 
     def __post_init__(self) -> None:
         count = len(self.factors)
@@ -92,14 +95,15 @@ class WaveGradConfig:
 class LevelEncoding(nn.Module):
     """Sinusoidal encoding of the continuous noise level (WaveGrad, section 3), added to every sample.
 
-    The paper encodes 5000·√ᾱ. Here the level is ``c_noise = ¼ log(σ/α)``, scaled so that neighbouring
-    levels of a 1,000-step schedule are about as far apart as in the paper.
+    The paper encodes 5000·√ᾱ (``alpha``). Else the level is ``c_noise = ¼ log(σ/α)`` as it comes, scaled so
+    that neighbouring levels of a 1,000-step schedule are about as far apart as in the paper.
     """
 
     rates: Tensor
 
-    def __init__(self, channels: int, scale: float = 500.0):
+    def __init__(self, channels: int, alpha: bool = False):
         super().__init__()
+        self.alpha, scale = alpha, 5000.0 if alpha else 500.0
         half = max(channels // 2, 1)
         rates = scale * 10.0 ** (-4.0 * torch.arange(half, dtype=torch.float32) / half)
         self.register_buffer("rates", rates, persistent=False)
@@ -107,6 +111,8 @@ class LevelEncoding(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         """``(B,)`` → ``(B, channels, 1)``."""
+        if self.alpha:
+            level = (1 + (8 * level).exp()).rsqrt()
         angle = level[:, None] * self.rates.to(level.dtype)
         code = torch.cat((angle.sin(), angle.cos()), dim=1)
         return functional.pad(code, (0, self.channels - code.shape[1]))[:, :, None]
@@ -152,10 +158,10 @@ class DBlock(nn.Module):
 class FiLM(nn.Module):
     """Feature-wise linear modulation by the downsampled waveform and the noise level (figure 4)."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, alpha: bool = False):
         super().__init__()
         self.input = conv(inputs, inputs, 3)
-        self.level = LevelEncoding(inputs)
+        self.level = LevelEncoding(inputs, alpha)
         self.output = conv(inputs, 2 * outputs, 3)
 
     def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,7 +220,9 @@ class WaveGrad(nn.Module):
             DBlock(a, b, f, config.down_dilations)
             for a, b, f in zip(down, down[1:], factors[:0:-1], strict=False)
         )
-        self.film = nn.ModuleList(FiLM(a, b) for a, b in zip(down[::-1], up, strict=True))
+        self.film = nn.ModuleList(
+            FiLM(a, b, config.level == "alpha") for a, b in zip(down[::-1], up, strict=True)
+        )
         self.up = nn.ModuleList(
             UBlock(a, b, f, d)
             for a, b, f, d in zip((config.frame, *up), up, factors, config.up_dilations, strict=False)

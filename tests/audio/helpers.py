@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scoregen.audio.config import VocoderModelConfig, build_denoiser
 from scoregen.audio.files import read_clip
 from scoregen.audio.mel import MelSpec, aligned
-from scoregen.audio.objective import VocoderModelConfig, build_denoiser
 from scoregen.audio.prepare import normalised
 from scoregen.audio.prior import Prior
 from scoregen.audio.vocoder import Vocoder

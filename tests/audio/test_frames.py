@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scoregen.audio.config import VocoderModelConfig, build_denoiser
 from scoregen.audio.frames import FEATURES, FrameNet, FrameNetConfig, relative
-from scoregen.audio.objective import VocoderModelConfig, build_denoiser
 from scoregen.audio.phase import analyse
 from scoregen.errors import InputError
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from scoregen.audio.objective import VocoderDataConfig, VocoderTask, build_denoiser
+from scoregen.audio.config import VocoderDataConfig, build_denoiser
+from scoregen.audio.objective import VocoderTask
 from scoregen.audio.prepare import prepare_audio
 from scoregen.errors import InputError
 
@@ -44,7 +45,7 @@ def test_crops_carry_the_mel_of_the_whole_clip(cache: Path) -> None:
     batch = made.batch(0)
     for row in range(4):
         record, first = int(batch.ids[row]) // 2**32, int(batch.ids[row]) % 2**32
-        wave = torch.from_numpy(made.cache[record]["wave"].astype("float32") / 32_767)
+        wave = torch.from_numpy(made.crops.cache[record]["wave"].astype("float32") / 32_767)
         whole = made.spec(wave[: len(wave) // 256 * 256])
         torch.testing.assert_close(batch.mel[row], whole[:, first : first + 32], atol=1e-4, rtol=1e-4)
         inside = wave[first * 256 + 128 : (first + 32) * 256 - 128]
@@ -58,7 +59,7 @@ def test_training_clips_are_never_in_dev_batches(cache: Path) -> None:
     assert train
     assert held
     assert not train & held
-    assert all(made.cache.facts[i]["split"] == "train" for i in train)
+    assert all(made.crops.cache.facts[i]["split"] == "train" for i in train)
 
 
 def test_losses_repeat_and_only_named_parts_are_trained(cache: Path) -> None:

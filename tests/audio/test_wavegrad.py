@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scoregen.audio.objective import build_denoiser
+from scoregen.audio.config import build_denoiser
 from scoregen.audio.phase import analyse
 from scoregen.audio.wavegrad import FiLM, LevelEncoding, WaveGrad, WaveGradConfig
 from scoregen.core import DenseSpace

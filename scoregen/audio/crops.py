@@ -1,0 +1,114 @@
+"""Crops of prepared recordings, drawn by (seed, step) alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scoregen.errors import InputError
+from scoregen.training.cache import Cache
+
+from .config import VocoderDataConfig
+from .mel import MelSpec, aligned
+from .phase import faded
+
+# Stream of the keyed generator that picks crops.
+_PICK = 1
+
+
+@dataclass(frozen=True)
+class AudioBatch:
+    """Crops, their aligned log-mels, and the keys of their noise.
+
+    Attributes:
+        wave: ``(B, F * hop)``, faded at both ends.
+        mel: ``(B, n_mels, F)``.
+        ids: int64 ``(B,)``.
+    """
+
+    wave: Tensor
+    mel: Tensor
+    ids: Tensor
+
+    def to(self, device: torch.device | str) -> AudioBatch:
+        """The batch on another device."""
+        return AudioBatch(self.wave.to(device), self.mel.to(device), self.ids.to(device))
+
+
+class Crops:
+    """Random pieces of the recordings of a cache, each as likely as it is long.
+
+    Args:
+        spec: mel convention, that of the cache.
+        data: cache, length and number of the crops.
+        seed: of the draws.
+
+    Raises:
+        InputError: the cache is of another convention, or holds no clip long enough.
+    """
+
+    def __init__(self, spec: MelSpec, data: VocoderDataConfig, seed: int):
+        self.spec, self.data, self.seed = spec, data, seed
+        self.cache = Cache(data.cache, "audio")
+        if MelSpec.from_dict(self.cache.info["spec"]) != spec:
+            name = self.cache.info["spec"].get("name")
+            raise InputError(
+                f"{data.cache}: prepared for '{name}', the model wants '{spec.name}'; prepare it again"
+            )
+        self.frames = self.cache.lengths("wave") // spec.hop
+        self.records: dict[str, np.ndarray] = {}
+        self.shares: dict[str, np.ndarray] = {}
+        for split in ("train", "dev"):
+            records = self.cache.select(split=split)
+            records = records[self.frames[records] >= data.frames]
+            self.records[split] = records
+            self.shares[split] = np.cumsum(self.frames[records] / max(1, self.frames[records].sum()))
+        if not len(self.records["train"]):
+            raise InputError(f"{data.cache}: no training clip of at least {data.frames} frames")
+
+    def batch(self, step: int) -> AudioBatch:
+        """The batch of a training step, a pure function of (seed, step)."""
+        return self._draw("train", np.random.default_rng((_PICK, self.seed, step)))
+
+    def dev_batches(self) -> list[AudioBatch]:
+        """Fixed crops of held-out clips."""
+        if not len(self.records["dev"]):
+            return []
+        rng = np.random.default_rng((_PICK, 0, 0))
+        return [self._draw("dev", rng) for _ in range(self.data.dev_batches)]
+
+    def _draw(self, split: str, rng: np.random.Generator) -> AudioBatch:
+        hop, frames = self.spec.hop, self.data.frames
+        margin = -(-self.spec.n_fft // hop)
+        waves, mels, ids = [], [], []
+        for _ in range(self.data.batch):
+            place = int(np.searchsorted(self.shares[split], rng.random()))
+            record = int(self.records[split][min(place, len(self.records[split]) - 1)])
+            first = int(rng.integers(self.frames[record] - frames + 1))
+            # The mel of the crop comes from a longer piece, so its edge frames see the true neighbours.
+            low = max(0, first - margin)
+            piece = self.cache[record]["wave"][low * hop : (first + frames + margin) * hop]
+            wave = torch.from_numpy(piece.astype(np.float32) / 32767)
+            wave = wave[: len(wave) // hop * hop]
+            mel = aligned(self.spec, self.spec(wave), len(wave) // hop)
+            mels.append(mel[:, first - low : first - low + frames])
+            waves.append(wave[(first - low) * hop : (first - low + frames) * hop])
+            ids.append(record * 2**32 + first)
+        wave = faded(torch.stack(waves), hop // 2)
+        return AudioBatch(wave, torch.stack(mels), torch.tensor(ids))
+
+    def provenance(self) -> dict[str, Any]:
+        """Data conventions, speakers and counts."""
+        hours = sum(self.frames[self.records["train"]]) * self.spec.hop / self.spec.sample_rate / 3600
+        return {
+            "mel": self.spec.to_dict(),
+            "level_db": self.cache.info["level_db"],
+            "speakers": self.cache.info["speakers"],
+            "held_out_speakers": self.cache.info["held_out_speakers"],
+            "training_clips": len(self.records["train"]),
+            "training_hours": round(float(hours), 3),
+        }
