@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,13 @@ from .files import check_wave, fit, resample
 from .loudness import gain_to_target, scale_mel
 from .mel import MelSpec, aligned
 from .render import ROUNDS, GuidedRenderer, Start, renderer
+from .stream import BLOCK, PAD, Stream
 
 DEFAULT_MODEL = "vocoder-small-22k"
 DEFAULT_STEPS = 6
 
 # Waveforms with smaller peaks are digital silence (16 bits resolve 3e-5).
 SILENCE = 1e-6
-# Frames of mel that overlap the ends of a clip, so that edge effects fall outside it.
-PAD = 4
-# Frames rendered at once; bounds the memory of long clips (24 s at 22.05 kHz and a hop of 256).
-WINDOW = 2048
 
 
 class Vocoder:
@@ -82,6 +80,7 @@ class Vocoder:
         steps: int = DEFAULT_STEPS,
         sample_id: int = 0,
         start: Start | None = None,
+        block: int = BLOCK,
         source: str = "mel",
     ) -> np.ndarray:
         """Waveform of one log-mel spectrogram.
@@ -92,6 +91,7 @@ class Vocoder:
                 synthesised beside it.
             steps: network calls.
             start: where the reverse process starts; the model's own default when omitted.
+            block: frames rendered at once; bounds the memory.
             source: how error messages name the input.
 
         Returns:
@@ -104,9 +104,8 @@ class Vocoder:
         if mel.ndim != 2:
             raise InputError(f"{source}: shape {tuple(mel.shape)}; need ({self.spec.n_mels}, frames)")
         ids = torch.tensor([sample_id])
-        return self.synthesize_batch(mel[None], ids, seed=seed, steps=steps, start=start, source=source)[
-            0
-        ].numpy()
+        options: dict[str, Any] = {"seed": seed, "steps": steps, "start": start, "block": block}
+        return self.synthesize_batch(mel[None], ids, **options, source=source)[0].numpy()
 
     @torch.no_grad()
     def synthesize_batch(
@@ -117,29 +116,73 @@ class Vocoder:
         seed: int = 0,
         steps: int = DEFAULT_STEPS,
         start: Start | None = None,
+        block: int = BLOCK,
         source: str = "mel",
     ) -> Tensor:
         """Waveforms ``(B, F * hop)`` of log-mels of equal length ``(B, n_mels, F)``; see :meth:`synthesize`.
 
-        Long spectrograms are rendered in windows that overlap by as much as a sample can depend on, with
-        noise indexed by position, so windows join without seams and memory stays bounded.
+        They are rendered in blocks of ``block`` frames, as :meth:`stream` does, so memory stays bounded.
         """
-        if steps < 1:
-            raise InputError(f"steps must be at least 1, got {steps}")
-        self.spec.check(mels, source)
-        start = start or Start(self.config.init, self.config.start)
-        frames = mels.shape[-1]
-        padded, gain, silent = self._levelled(mels)
+        stream = self._stream(ids, seed, steps, start, block, self.gain(mels, source))
+        return torch.cat((stream.push(mels, source), stream.close()), dim=1)
 
-        halo, hop = self.halo(steps, start), self.spec.hop
-        pieces = []
-        # The grid of windows starts at the first frame, so it does not depend on the length of the clip.
-        for first in range(0, frames + 2 * PAD, WINDOW):
-            low, high = max(0, first - halo), min(frames + 2 * PAD, first + WINDOW + halo)
-            wave = self._render(padded[..., low:high], ids, seed, steps, start, low * hop)
-            pieces.append(wave[:, (first - low) * hop : (first - low + WINDOW) * hop])
-        wave = torch.cat(pieces, dim=1)[:, PAD * hop : (PAD + frames) * hop]
-        return torch.where(silent[:, None], torch.zeros(()), wave / gain[:, None])
+    def stream(
+        self,
+        chunks: Iterable[Tensor | np.ndarray],
+        *,
+        seed: int = 0,
+        steps: int = DEFAULT_STEPS,
+        sample_id: int = 0,
+        start: Start | None = None,
+        block: int = BLOCK,
+        gain: float | None = None,
+        source: str = "mel",
+    ) -> Iterator[np.ndarray]:
+        """The waveform of a log-mel that arrives in pieces, in pieces.
+
+        Put together they are what :meth:`synthesize` gives for the whole, whatever the sizes of the pieces:
+        sample for sample if ``gain`` is that of the whole (:meth:`gain`) and ``block`` the same.
+
+        Args:
+            chunks: log-mels ``(n_mels, f)``, any ``f``.
+            seed, steps, sample_id, start, source: as in :meth:`synthesize`.
+            block: frames rendered at once. A sample is made when at most ``block + 33`` frames beyond it are
+                known; every block costs 64 frames more than its own.
+            gain: factor to the level of the training clips; None measures it on the first block.
+
+        Yields:
+            float32 ``(T,)``; in all ``F * hop`` samples.
+
+        Raises:
+            InputError: a mel of another shape or convention, ``steps < 1`` or ``block < 1``.
+        """
+        factor = None if gain is None else torch.tensor([float(gain)])
+        stream = self._stream(torch.tensor([sample_id]), seed, steps, start, block, factor)
+        for number, chunk in enumerate(chunks):
+            mel = torch.as_tensor(chunk, dtype=torch.float32)
+            if mel.ndim != 2:
+                raise InputError(
+                    f"{source}, piece {number}: shape {tuple(mel.shape)}; need ({self.spec.n_mels}, frames)"
+                )
+            made = stream.push(mel[None], f"{source}, piece {number}")
+            if made.shape[1]:
+                yield made[0].numpy()
+        rest = stream.close()
+        if rest.shape[1]:
+            yield rest[0].numpy()
+
+    def gain(self, mels: Tensor, source: str = "mel") -> Tensor:
+        """Factors ``(B,)`` that bring log-mels ``(B, n_mels, F)`` to the level of the training clips."""
+        self.spec.check(mels, source)
+        silent = mels.amax((1, 2)) <= self.spec.lowest + 0.1
+        return torch.where(silent, 1.0, gain_to_target(self.spec, aligned(self.spec, mels)))
+
+    def _stream(
+        self, ids: Tensor, seed: int, steps: int, start: Start | None, block: int, gain: Tensor | None
+    ) -> Stream:
+        start = start or Start(self.config.init, self.config.start)
+        options: dict[str, Any] = {"seed": seed, "steps": steps, "start": start, "block": block, "gain": gain}
+        return Stream(self.renderer, self.spec, ids, self.device, **options)
 
     def resynthesize(
         self,
@@ -205,27 +248,12 @@ class Vocoder:
             raise InputError(f"model '{self.name}' starts from noise; it makes no estimate before")
         mel = torch.as_tensor(mel, dtype=torch.float32)[None]
         self.spec.check(mel)
-        padded, gain, _ = self._levelled(mel)
+        gain = self.gain(mel)
+        level = scale_mel(self.spec, aligned(self.spec, mel), gain)
+        padded = functional.pad(level, (PAD, PAD), mode="replicate")
         noise = Noise(seed, torch.zeros(1, dtype=torch.int64))
         wave = self.renderer.estimate(padded.to(self.device), noise, rounds)[0].cpu() / gain
         return wave[PAD * self.spec.hop : -PAD * self.spec.hop].numpy()
-
-    def halo(self, steps: int, start: Start) -> int:
-        """Frames on either side that a sample of the output can depend on (an upper bound)."""
-        return self.renderer.halo(steps, start) + PAD
-
-    def _levelled(self, mels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-mels ``(B, n_mels, F)``, aligned, at the training level, padded; gains and silence ``(B,)``."""
-        silent = mels.amax((1, 2)) <= self.spec.lowest + 0.1
-        mels = aligned(self.spec, mels)
-        gain = torch.where(silent, torch.ones(()), gain_to_target(self.spec, mels))
-        mels = scale_mel(self.spec, mels, gain)
-        return functional.pad(mels, (PAD, PAD), mode="replicate"), gain, silent
-
-    def _render(self, mels: Tensor, ids: Tensor, seed: int, steps: int, start: Start, offset: int) -> Tensor:
-        """One window at the training level: ``(B, n_mels, F)`` → ``(B, F * hop)``."""
-        noise = Noise(seed, ids, offset)
-        return self.renderer.render(mels.to(self.device), noise, steps, start).cpu()
 
 
 def describe(vocoder: Vocoder) -> dict[str, Any]:

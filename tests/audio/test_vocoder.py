@@ -6,9 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoregen.audio import vocoder as module
 from scoregen.audio.loudness import gain_to_target, level_db, scale_mel
-from scoregen.audio.vocoder import Start
 from scoregen.errors import InputError
 
 from .helpers import SPEC, mel_of, small_vocoder, speech
@@ -52,21 +50,6 @@ def test_batch_composition_does_not_matter() -> None:
     for i in range(3):
         alone = vocoder.synthesize(mels[i], seed=1, steps=3, sample_id=5 + i)
         np.testing.assert_allclose(alone, together[i].numpy(), atol=5e-3)
-
-
-@pytest.mark.parametrize("start", [Start("griffinlim", 0.2), Start("noise", 5.0)])
-def test_long_clips_in_windows_equal_the_whole(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    mel = mel_of(np.concatenate([speech(i) for i in range(5)]))
-    vocoder = small_vocoder()
-    whole = vocoder.synthesize(mel, steps=2, start=start)
-    monkeypatch.setattr(module, "WINDOW", 150)
-    seen = []
-    render = vocoder._render
-    monkeypatch.setattr(vocoder, "_render", lambda m, *rest: (seen.append(m.shape[-1]), render(m, *rest))[1])
-    pieces = vocoder.synthesize(mel, steps=2, start=start)
-    assert len(seen) > 4
-    assert max(seen) <= 150 + 2 * vocoder.halo(2, start) < mel.shape[1]
-    np.testing.assert_allclose(pieces, whole, atol=1e-3)
 
 
 def test_loudness_is_restored() -> None:
