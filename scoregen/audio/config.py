@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from scoregen.core.ddpm import DDPM, linear_betas
 from scoregen.core.denoiser import Denoiser
@@ -65,6 +65,14 @@ class ChainConfig(Strict):
         {}, description="β of schedules for inference, by their number of steps"
     )
 
+    @field_validator("schedules")
+    @classmethod
+    def _complete(cls, schedules: dict[int, tuple[float, ...]]) -> dict[int, tuple[float, ...]]:
+        for steps, betas in schedules.items():
+            if len(betas) != steps or not all(0 < beta < 1 for beta in betas):
+                raise ValueError(f"a schedule of {steps} steps needs {steps} values between 0 and 1")
+        return schedules
+
     def process(self) -> DDPM:
         """The chain that is trained on."""
         return DDPM(linear_betas(self.steps, self.first, self.last))
@@ -87,6 +95,10 @@ class VocoderModelConfig(Strict):
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(20.0, gt=0)
     iterations: int = Field(8, ge=0, description="Griffin-Lim iterations in each network call")
+    phases: Literal["noise", "heap"] = Field(
+        "noise", description="where the estimate's phases come from: noise, or the magnitudes' slopes"
+    )
+    rounds: int = Field(6, ge=1, description="of eight Griffin-Lim iterations, in the estimate")
     blend: float = Field(0.02, gt=0, description="noise level at which filter and Griffin-Lim weigh the same")
     init: Literal["noise", "griffinlim"] = Field("griffinlim", description="where the reverse process starts")
     start: float = Field(0.1, gt=0, description="noise level it starts at")

@@ -15,17 +15,15 @@ from scoregen.core.denoiser import Denoiser, Prediction
 from scoregen.core.solvers import solver_by_name
 from scoregen.core.space import Space
 
+from . import heap
 from .config import VocoderModelConfig
 from .estimate import estimate, scaled
-from .guided import Guided
-from .phase import faded
+from .guided import Condition, Guided
+from .phase import faded, outer, synthesise
 from .wavegrad import WaveGrad
 
 LAST = 0.05
 """Noise level of the last call: speech at 16 bits hides it, and the network still has something to remove."""
-
-ROUNDS = 6
-"""Rounds of eight Griffin-Lim iterations in the estimate: as many iterations as six calls make."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,27 @@ class Start:
     level: float
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """Waveforms ``(B, F * hop)``, and the phases ``(B, K, F)`` that their estimate began with, if it had any.
+
+    A window that overlaps an earlier one continues its phases (``known``), so that both agree.
+    """
+
+    wave: Tensor
+    phases: Tensor | None = None
+
+
 class Renderer(Protocol):
     """Makes waveforms at the training level of loudness."""
 
     def halo(self, steps: int, start: Start) -> int:
         """Frames on either side that a sample of the output can depend on (an upper bound)."""
 
-    def render(self, mels: Tensor, noise: Noise, steps: int, start: Start) -> Tensor:
-        """Waveforms of aligned log-mels, ``(B, n_mels, F)`` → ``(B, F * hop)``."""
+    def render(
+        self, mels: Tensor, noise: Noise, steps: int, start: Start, known: Tensor | None = None
+    ) -> Rendered:
+        """Waveforms of aligned log-mels ``(B, n_mels, F)``, given the phases of the first frames or none."""
 
 
 class GuidedRenderer:
@@ -62,39 +73,57 @@ class GuidedRenderer:
     def __init__(self, denoiser: Denoiser, config: VocoderModelConfig):
         assert isinstance(denoiser.network, Guided)
         self.denoiser, self.network = denoiser, denoiser.network
-        self.spec, self.prior = config.spec(), config.make_prior()
+        self.spec, self.prior, self.config = config.spec(), config.make_prior(), config
 
     def halo(self, steps: int, start: Start) -> int:
-        """Frames on either side that a sample of the output can depend on (an upper bound)."""
+        """Frames on either side that a sample of the output can depend on (an upper bound).
+
+        The slopes that phases are integrated from are local; their sum is carried on (:class:`Rendered`).
+        """
         transform = -(-self.spec.n_fft // self.spec.hop)
-        phase = (8 + 2) * ROUNDS * transform if start.kind == "griffinlim" else 0
+        phase = (8 + 2) * self.config.rounds * transform if start.kind == "griffinlim" else 0
         return steps * self.network.halo() + phase + self.network.magnitude.halo()
 
     @torch.no_grad()
-    def render(self, mels: Tensor, noise: Noise, steps: int, start: Start) -> Tensor:
-        """Waveforms of aligned log-mels, ``(B, n_mels, F)`` → ``(B, F * hop)``."""
+    def render(
+        self, mels: Tensor, noise: Noise, steps: int, start: Start, known: Tensor | None = None
+    ) -> Rendered:
+        """Waveforms of aligned log-mels ``(B, n_mels, F)``, given the phases of the first frames or none."""
         space = self.prior.space(mels)
         condition, _ = self.network.condition(mels, space)
         guess: Tensor | None = None
+        phases: Tensor | None = None
         if start.kind == "griffinlim":
-            phases = noise.white(space, -1, stage=1)
-            guess = estimate(self.spec, condition.magnitude, mels, phases, rounds=ROUNDS)
+            guess, phases = self._estimate(condition, space, noise, self.config.rounds, known)
             guess = faded(guess, self.spec.hop // 2)
         sde = self.denoiser.sde
         low = min(LAST, start.level / 2)
         grid = karras_grid(sde, steps, sigma_max=start.level, sigma_min=low, rho=3.0)
         denoise = _at(self.denoiser, space, condition)
-        return sample(
+        wave = sample(
             denoise, sde, space, solver=solver_by_name("dpmpp-2m"), grid=grid, noise=noise, start=guess
         )
+        return Rendered(wave, phases)
 
     @torch.no_grad()
-    def estimate(self, mels: Tensor, noise: Noise, rounds: int = ROUNDS) -> Tensor:
-        """The estimate that the reverse process starts from; arguments and result as in :meth:`render`."""
+    def estimate(self, mels: Tensor, noise: Noise, rounds: int | None = None) -> Tensor:
+        """The estimate that the reverse process starts from, ``(B, n_mels, F)`` → ``(B, F * hop)``."""
         space = self.prior.space(mels)
         condition, _ = self.network.condition(mels, space)
-        phases = noise.white(space, -1, stage=1)
-        return estimate(self.spec, condition.magnitude, mels, phases, rounds=rounds)
+        return self._estimate(condition, space, noise, self.config.rounds if rounds is None else rounds)[0]
+
+    def _estimate(
+        self, condition: Condition, space: Space, noise: Noise, rounds: int, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        phases: Tensor | None = None
+        if self.config.phases == "heap":
+            phases = heap.phases(self.spec, condition.magnitude, known)
+            turned = torch.polar(torch.ones_like(phases), phases)
+            first = synthesise(self.spec, outer(condition.magnitude * turned))
+        else:
+            first = noise.white(space, -1, stage=1)
+        wave = estimate(self.spec, condition.magnitude, condition.target, first, rounds=rounds)
+        return wave, phases
 
 
 class ChainRenderer:
@@ -119,14 +148,16 @@ class ChainRenderer:
         """Frames on either side that a sample of the output can depend on (an upper bound)."""
         return steps * (self.network.halo() + (2 if self.prior.kind == "spectral" else 0))
 
-    def render(self, mels: Tensor, noise: Noise, steps: int, start: Start) -> Tensor:
-        """Waveforms of aligned log-mels, ``(B, n_mels, F)`` → ``(B, F * hop)``; ``start`` is not used."""
+    def render(
+        self, mels: Tensor, noise: Noise, steps: int, start: Start, known: Tensor | None = None
+    ) -> Rendered:
+        """Waveforms of aligned log-mels ``(B, n_mels, F)``; ``start`` and ``known`` are not used."""
         betas = self.chain.schedules.get(steps)
-        return self.along(DDPM(betas) if betas else self.chain.process(), mels, noise, steps)
+        return Rendered(self.along(DDPM(betas) if betas else self.chain.process(), mels, noise, steps))
 
     @torch.no_grad()
     def along(self, process: DDPM, mels: Tensor, noise: Noise, steps: int | None = None) -> Tensor:
-        """:meth:`render` along a chain; all its steps unless fewer are asked for."""
+        """Waveforms ``(B, F * hop)`` along a chain; all its steps unless fewer are asked for."""
         space = self.prior.space(mels)
         denoiser = Denoiser(self.network, process, parametrisation="eps")
         grid = process.grid(min(steps, len(process.betas)) if steps else None)

@@ -69,6 +69,7 @@ class Stream:
         self._pending, self._frames = empty, empty  # centred frames that wait for the next one; aligned ones
         self._first = 0  # place of the first frame held, PAD frames before the clip counted
         self._next = 0  # place of the next block
+        self._known: Tensor | None = None  # phases of the frames before it that it is rendered with
         self._closed = False
 
     @property
@@ -143,12 +144,15 @@ class Stream:
         hop = self.spec.hop
         silent = mel.amax((1, 2)) <= self.spec.lowest + 0.1
         if bool(silent.all()):
+            self._known = None
             wave = torch.zeros(len(self.ids), (high - low) * hop)
         else:
             level = scale_mel(self.spec, mel, self.gain).to(self.device)
             noise = Noise(self.seed, self.ids, low * hop)
-            wave = self.renderer.render(level, noise, self.steps, self.start).cpu()
-            wave = torch.where(silent[:, None], 0.0, wave / self.gain[:, None])
+            made = self.renderer.render(level, noise, self.steps, self.start, self._known)
+            wave = torch.where(silent[:, None], 0.0, made.wave.cpu() / self.gain[:, None])
+            if made.phases is not None:
+                self._known = made.phases[..., max(0, stop - self.context - low) : stop - low]
         # The PAD frames before the clip belong to the first block alone where blocks are no shorter.
         begin = max(first, PAD)
         return wave[:, (begin - low) * hop : (stop - low) * hop] if stop > begin else wave[:, :0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,17 +17,16 @@ from scoregen.errors import InputError
 from scoregen.hub import Model, from_pretrained
 
 from .config import VocoderModelConfig
-from .files import check_wave, fit, resample
-from .loudness import gain_to_target, scale_mel
-from .mel import MelSpec, aligned
-from .render import ROUNDS, GuidedRenderer, Start, renderer
+from .files import check_wave, fit, resample, split, undershoot_notice
+from .longform import Recording
+from .loudness import Level, scale_mel
+from .mel import MelSpec, aligned, raised
+from .melstream import FRAMES
+from .render import GuidedRenderer, Start, renderer
 from .stream import BLOCK, PAD, Stream
 
 DEFAULT_MODEL = "vocoder-small-22k"
 DEFAULT_STEPS = 6
-
-# Waveforms with smaller peaks are digital silence (16 bits resolve 3e-5).
-SILENCE = 1e-6
 
 
 class Vocoder:
@@ -81,17 +81,20 @@ class Vocoder:
         sample_id: int = 0,
         start: Start | None = None,
         block: int = BLOCK,
+        gain: float | None = None,
         source: str = "mel",
     ) -> np.ndarray:
         """Waveform of one log-mel spectrogram.
 
         Args:
-            mel: ``(n_mels, F)`` of the convention :attr:`spec`.
+            mel: ``(n_mels, F)`` of the convention :attr:`spec`; values up to one nat below its floor are
+                raised to it, with a warning where they are many.
             seed, sample_id: key of the noise; the same key gives the same waveform, whatever else is
                 synthesised beside it.
             steps: network calls.
             start: where the reverse process starts; the model's own default when omitted.
             block: frames rendered at once; bounds the memory.
+            gain: factor to the level of the training clips, undone afterwards; None measures it.
             source: how error messages name the input.
 
         Returns:
@@ -104,7 +107,14 @@ class Vocoder:
         if mel.ndim != 2:
             raise InputError(f"{source}: shape {tuple(mel.shape)}; need ({self.spec.n_mels}, frames)")
         ids = torch.tensor([sample_id])
-        options: dict[str, Any] = {"seed": seed, "steps": steps, "start": start, "block": block}
+        factor = None if gain is None else torch.tensor([float(gain)])
+        options: dict[str, Any] = {
+            "seed": seed,
+            "steps": steps,
+            "start": start,
+            "block": block,
+            "gain": factor,
+        }
         return self.synthesize_batch(mel[None], ids, **options, source=source)[0].numpy()
 
     @torch.no_grad()
@@ -117,13 +127,17 @@ class Vocoder:
         steps: int = DEFAULT_STEPS,
         start: Start | None = None,
         block: int = BLOCK,
+        gain: Tensor | None = None,
         source: str = "mel",
     ) -> Tensor:
         """Waveforms ``(B, F * hop)`` of log-mels of equal length ``(B, n_mels, F)``; see :meth:`synthesize`.
 
         They are rendered in blocks of ``block`` frames, as :meth:`stream` does, so memory stays bounded.
+        ``gain`` has one factor a mel, ``(B,)``.
         """
-        stream = self._stream(ids, seed, steps, start, block, self.gain(mels, source))
+        mels = self._raised(mels, source)
+        gain = self.gain(mels, source) if gain is None else gain
+        stream = self._stream(ids, seed, steps, start, block, gain)
         return torch.cat((stream.push(mels, source), stream.close()), dim=1)
 
     def stream(
@@ -164,6 +178,7 @@ class Vocoder:
                 raise InputError(
                     f"{source}, piece {number}: shape {tuple(mel.shape)}; need ({self.spec.n_mels}, frames)"
                 )
+            mel = self._raised(mel, source)
             made = stream.push(mel[None], f"{source}, piece {number}")
             if made.shape[1]:
                 yield made[0].numpy()
@@ -173,9 +188,27 @@ class Vocoder:
 
     def gain(self, mels: Tensor, source: str = "mel") -> Tensor:
         """Factors ``(B,)`` that bring log-mels ``(B, n_mels, F)`` to the level of the training clips."""
+        mels, _ = raised(self.spec, mels)
         self.spec.check(mels, source)
-        silent = mels.amax((1, 2)) <= self.spec.lowest + 0.1
-        return torch.where(silent, 1.0, gain_to_target(self.spec, aligned(self.spec, mels)))
+        level = Level(self.spec, FRAMES)
+        level.push(mels)
+        return level.gain()
+
+    def latency(
+        self, *, steps: int = DEFAULT_STEPS, block: int = BLOCK, start: Start | None = None
+    ) -> float:
+        """Seconds of mel beyond a sample, at most, that :meth:`stream` waits for before it makes it.
+
+        Raises:
+            InputError: ``steps < 1`` or ``block < 1``.
+        """
+        return self._stream(torch.zeros(1, dtype=torch.int64), 0, steps, start, block, None).latency
+
+    def _raised(self, mel: Tensor, source: str) -> Tensor:
+        mel, low = raised(self.spec, mel)
+        for notice in undershoot_notice(source, low, mel.numel()):
+            warnings.warn(notice, stacklevel=3)
+        return mel
 
     def _stream(
         self, ids: Tensor, seed: int, steps: int, start: Start | None, block: int, gain: Tensor | None
@@ -193,14 +226,18 @@ class Vocoder:
         steps: int = DEFAULT_STEPS,
         sample_id: int = 0,
         start: Start | None = None,
+        block: int = BLOCK,
         source: str = "waveform",
     ) -> np.ndarray:
         """A recording through its mel spectrogram and back: same length, same sample rate.
 
+        Its level is measured before the mel, in which quiet recordings would sink below the floor, and
+        restored. A DC offset is removed.
+
         Args:
             waveform: mono ``(T,)``, float in [-1, 1] or integer.
             sample_rate: its rate in Hz; another than the model's is converted there and back.
-            seed, steps, sample_id, start, source: as in :meth:`synthesize`.
+            seed, steps, sample_id, start, block, source: as in :meth:`synthesize`.
 
         Returns:
             float32 ``(T,)`` at ``sample_rate``.
@@ -209,14 +246,20 @@ class Vocoder:
             InputError: not a mono waveform, empty, or with NaN or infinite samples.
         """
         wave = check_wave(waveform, source)
-        at_rate = self._padded(resample(wave, sample_rate, self.sample_rate))
-        # Quiet recordings would sink below the convention's floor, so their level is set before the mel.
-        gain = gain_to_target(self.spec, aligned(self.spec, self.spec(at_rate[None])))
-        if float(at_rate.abs().max()) < SILENCE:
+        recording = Recording(lambda: split(wave), sample_rate, self.spec)
+        if recording.silent:
             return np.zeros_like(wave)
-        mel = self.spec(at_rate * gain)[:, : len(at_rate) // self.spec.hop]
-        out = self.synthesize(mel, seed=seed, steps=steps, sample_id=sample_id, start=start, source=source)
-        return fit(resample(out / float(gain), self.sample_rate, sample_rate), len(wave))
+        out = self.synthesize(
+            torch.cat(list(recording.mels()), dim=-1),
+            seed=seed,
+            steps=steps,
+            sample_id=sample_id,
+            start=start,
+            block=block,
+            gain=1.0,
+            source=source,
+        )
+        return fit(resample(out / recording.gain, self.sample_rate, sample_rate), len(wave))
 
     def mel(self, waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
         """Log-mel of a mono waveform ``(T,)``: ``(n_mels, F)``, F blocks that just cover it."""
@@ -230,13 +273,13 @@ class Vocoder:
         frames = max(-(-len(wave) // hop), -(-2 * self.spec.n_fft // hop))
         return torch.from_numpy(fit(wave, frames * hop))
 
-    def estimate(self, mel: Tensor | np.ndarray, *, seed: int = 0, rounds: int = ROUNDS) -> np.ndarray:
+    def estimate(self, mel: Tensor | np.ndarray, *, seed: int = 0, rounds: int | None = None) -> np.ndarray:
         """The estimate without diffusion: learned magnitudes and Griffin-Lim.
 
         Args:
             mel: ``(n_mels, F)``; held in memory whole.
             seed: of the starting phases.
-            rounds: of eight Griffin-Lim iterations.
+            rounds: of eight Griffin-Lim iterations; the model's own number when omitted.
 
         Returns:
             float32 ``(F * hop,)``.

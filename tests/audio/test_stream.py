@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scoregen.audio.config import build_denoiser
 from scoregen.audio.mel import MelSpec
 from scoregen.audio.prior import Prior
-from scoregen.audio.render import Start
+from scoregen.audio.render import Rendered, Start
 from scoregen.audio.stream import CONTEXT, PAD, Stream
 from scoregen.audio.vocoder import Vocoder
 from scoregen.errors import InputError
@@ -51,6 +51,28 @@ def test_a_stream_equals_the_whole(start: Start, sizes: list[int]) -> None:
     np.testing.assert_array_equal(np.concatenate(made), whole)
 
 
+@lru_cache
+def heap_vocoder() -> Vocoder:
+    config = small_config(phases="heap", rounds=1)
+    denoiser = build_denoiser(config).eval()
+    denoiser.load_state_dict(small_vocoder().denoiser.state_dict())
+    return Vocoder(Model("heap", "audio", config, denoiser))
+
+
+def test_phases_are_carried_from_block_to_block() -> None:
+    vocoder, mel = heap_vocoder(), long_mel()
+    gain = float(vocoder.gain(mel[None]))
+    made = np.concatenate(list(vocoder.stream(pieces(mel, [23]), steps=1, block=48, gain=gain)))
+    np.testing.assert_array_equal(made, vocoder.synthesize(mel, steps=1, block=48))
+    # Phases started anew in each block would cancel at their seams: the level there stays that of the whole.
+    whole = vocoder.synthesize(mel, steps=1, block=10_000)
+    seams = [48 * k * SPEC.hop - PAD * SPEC.hop for k in range(1, mel.shape[1] // 48)]
+    loud = [np.abs(made[s - 128 : s + 128]).mean() / np.abs(whole[s - 128 : s + 128]).mean() for s in seams]
+    assert 0.8 < np.median(loud) < 1.25
+    jumps = [abs(made[s] - made[s - 1]) for s in seams]
+    assert np.median(jumps) < 3 * np.median(np.abs(np.diff(made)))
+
+
 @pytest.mark.parametrize("start", STARTS)
 def test_blocks_do_not_show(start: Start) -> None:
     vocoder, mel = small_vocoder(), long_mel()
@@ -80,9 +102,9 @@ class Counting:
     def halo(self, steps: int, start: Start) -> int:
         return 1_000
 
-    def render(self, mels: torch.Tensor, noise: object, steps: int, start: Start) -> torch.Tensor:
+    def render(self, mels: torch.Tensor, noise: object, steps: int, start: Start, known: None) -> Rendered:
         self.windows.append(mels.shape[-1])
-        return torch.zeros(mels.shape[0], mels.shape[-1] * self.hop)
+        return Rendered(torch.zeros(mels.shape[0], mels.shape[-1] * self.hop))
 
 
 def counted(spec: MelSpec, block: int) -> tuple[Stream, Counting]:
