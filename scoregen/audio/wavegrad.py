@@ -46,7 +46,7 @@ class WaveGradConfig:
         patch: consecutive samples that share one position of the fastest layer, as channels; 1 in the paper.
             A CPU spends most of WaveGrad's time on few channels at the full rate; a patch of 4 avoids that.
         level: what of the noise level is encoded: ``"snr"``, the logarithm of its ratio to the signal, or
-            ``"alpha"``, √ᾱ, as in the paper.
+            ``"alpha"``, √ᾱ, as in the paper; then, as there, no activation precedes the last convolution.
     """
 
     n_mels: int = 80
@@ -274,5 +274,5 @@ class WaveGrad(nn.Module):
         y = self.mel(mel)
         for block, film, features in zip(self.up, self.film, reversed(rates), strict=True):
             y = block(y, film(features, c_noise))
-        out = self.last(act(y)).transpose(1, 2).flatten(1)
+        out = self.last(y if self.config.level == "alpha" else act(y)).transpose(1, 2).flatten(1)
         return space.color(out) if self.config.whiten else out

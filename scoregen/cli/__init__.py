@@ -16,6 +16,8 @@ from .finetune import finetune
 from .mel import mel
 from .models import models
 from .prepare import prepare
+from .restore import restore
+from .schedule import schedule
 from .train import train
 from .vocode import vocode
 
@@ -48,6 +50,8 @@ def _root(
 app.command()(conformers)
 app.command()(vocode)
 app.command()(mel)
+app.command()(restore)
+app.command()(schedule)
 app.command()(prepare)
 app.command()(train)
 app.command()(finetune)
