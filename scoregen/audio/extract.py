@@ -8,20 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from scoregen.errors import InputError
 
 from .batch import Batch, run_batch
 from .convert import convert
-from .files import SOUND, fit, read_clip, resample
+from .files import SOUND, read_clip, resample
 from .mel import MelSpec
 from .melfile import MELS, read_mel, write_mel
-
-# Frames computed at once: a long recording costs a few copies of itself, not its spectrogram.
-BLOCK = 4096
+from .melstream import mel_of
 
 
 @dataclass
@@ -30,26 +26,6 @@ class MelSummary(Batch):
 
     convention: str = ""
     spec: dict[str, Any] = field(default_factory=dict)
-
-
-def mel_of(spec: MelSpec, wave: np.ndarray) -> Tensor:
-    """The log-mel of a waveform at the convention's rate, in blocks of frames.
-
-    Args:
-        spec: the convention.
-        wave: float32 ``(T,)``; shorter ones than an analysis window are continued with zeros.
-
-    Returns:
-        float32 ``(n_mels, max(spec.frames(T), 1))``, as ``spec(wave)`` gives for longer ones.
-    """
-    frames = max(spec.frames(len(wave)), 1)
-    padded = spec.padded(torch.from_numpy(fit(wave, max(len(wave), spec.n_fft))))
-    blocks = []
-    for first in range(0, frames, BLOCK):
-        last = min(first + BLOCK, frames)
-        part = padded[first * spec.hop : (last - 1) * spec.hop + spec.n_fft]
-        blocks.append(spec.from_magnitude(spec.magnitude_of_padded(part)))
-    return torch.cat(blocks, dim=-1)
 
 
 def run_mel(

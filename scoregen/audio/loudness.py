@@ -22,14 +22,51 @@ MAX_GAIN_DB = 40.0
 
 def level_db(spec: MelSpec, mel: Tensor) -> Tensor:
     """Level in dB re full scale: log-mel ``(B, n_mels, F)`` → ``(B,)``."""
-    power = frame_deviation(spec, mel).square()
-    loudest = power.topk(max(1, power.shape[-1] // 3), dim=-1).values
-    return 10 * loudest.mean(-1).clamp(min=1e-20).log10()
+    return _level_db(frame_deviation(spec, mel).square())
 
 
 def gain_to_target(spec: MelSpec, mel: Tensor) -> Tensor:
     """Amplitude factors ``(B,)`` that bring log-mels to :data:`TARGET_DB`."""
-    gain = (TARGET_DB - level_db(spec, mel)).clamp(-MAX_GAIN_DB, MAX_GAIN_DB)
+    return _gain(level_db(spec, mel))
+
+
+class Level:
+    """The level of log-mels that arrive in pieces: the power of each frame is kept, four bytes.
+
+    Pieces cut at multiples of ``block`` frames give the same bits wherever else they are cut.
+
+    Args:
+        spec: the convention.
+        block: frames looked at together.
+    """
+
+    def __init__(self, spec: MelSpec, block: int):
+        self.spec, self.block = spec, block
+        self.highest: Tensor | None = None
+        self._powers: list[Tensor] = []
+
+    def push(self, mel: Tensor) -> None:
+        """Take the next frames, ``(B, n_mels, f)``."""
+        for first in range(0, mel.shape[-1], self.block):
+            part = mel[..., first : first + self.block]
+            self._powers.append(frame_deviation(self.spec, part.contiguous()).square())
+            top = part.amax((1, 2))
+            self.highest = top if self.highest is None else torch.maximum(self.highest, top)
+
+    def gain(self) -> Tensor:
+        """:func:`gain_to_target` of all frames, ``(B,)``; 1 where nothing rises above the floor."""
+        assert self.highest is not None
+        gain = _gain(_level_db(torch.cat(self._powers, dim=-1)))
+        return torch.where(self.highest <= self.spec.lowest + 0.1, 1.0, gain)
+
+
+def _level_db(power: Tensor) -> Tensor:
+    loudest = power.topk(max(1, power.shape[-1] // 3), dim=-1).values
+    return 10 * loudest.mean(-1).clamp(min=1e-20).log10()
+
+
+def _gain(level: Tensor) -> Tensor:
+    gain = (TARGET_DB - level).clamp(-MAX_GAIN_DB, MAX_GAIN_DB)
     return torch.as_tensor(10.0 ** (gain / 20))
 
 

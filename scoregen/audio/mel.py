@@ -30,6 +30,9 @@ _KINDS = {
     "padding": ("reflect", "zero"),
 }
 
+UNDERSHOOT = 1.0
+"""Nats below the floor that :func:`raised` forgives."""
+
 
 @dataclass(frozen=True)
 class MelSpec:
@@ -306,6 +309,30 @@ class MelSpec:
         if self.log != "db01" and low >= 0:
             kind = "natural logarithms" if self.log == "ln" else "logarithms to base 10"
             raise InputError(f"{source}: no negative value, so not in {kind}; {remedy}")
+
+
+def raised(spec: MelSpec, mel: Tensor) -> tuple[Tensor, int]:
+    """Values up to :data:`UNDERSHOOT` below the convention's floor, raised to it.
+
+    Networks that were trained on mels undershoot the floor in silence. A mel that goes lower, or is none of
+    this convention for another reason, is returned as it is, for :meth:`MelSpec.check` to refuse.
+
+    Args:
+        spec: the convention.
+        mel: ``(..., n_mels, F)``.
+
+    Returns:
+        The mel, and how many values lay more than rounding below the floor.
+    """
+    if mel.ndim < 2 or mel.shape[-2] != spec.n_mels or not mel.numel():
+        return mel, 0
+    nat = {"ln": 1.0, "log10": 1 / math.log(10), "db01": 0.2 / math.log(10)}[spec.log]
+    floor = 0.0 if spec.log == "db01" else math.log(spec.floor) * nat
+    plain = spec.unnormed(mel)
+    count = int((plain < floor - 1e-2 * nat).sum())
+    if not count or not float(plain.min()) >= floor - UNDERSHOOT * nat:
+        return mel, 0
+    return torch.maximum(mel, spec._norm(torch.full((spec.n_mels, 1), floor).to(mel))), count
 
 
 def aligned(spec: MelSpec, mel: Tensor, frames: int | None = None) -> Tensor:

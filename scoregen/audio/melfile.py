@@ -37,10 +37,14 @@ def sidecar(path: str | os.PathLike[str]) -> Path:
     return path.with_name(f"{path.stem}.mel.json")
 
 
-def read_mel(path: str | os.PathLike[str]) -> tuple[Tensor, MelSpec | None]:
+def read_mel(path: str | os.PathLike[str], *, mapped: bool = False) -> tuple[Tensor, MelSpec | None]:
     """Read a log-mel and the convention it states.
 
     A leading axis of 1 is dropped. Nothing is unpickled.
+
+    Args:
+        path: the file.
+        mapped: leave the values of a float32 ``.npy`` file on the disk until they are used.
 
     Returns:
         float32 ``(n_mels, F)``, and the convention, or None where none is stated.
@@ -54,7 +58,8 @@ def read_mel(path: str | os.PathLike[str]) -> tuple[Tensor, MelSpec | None]:
     stated: Any = None
     try:
         if path.suffix.lower() == ".npy":
-            loaded: Any = torch.from_numpy(np.load(path, allow_pickle=False))
+            mode: Any = "c" if mapped else None
+            loaded: Any = torch.from_numpy(np.load(path, mmap_mode=mode, allow_pickle=False))
         elif path.suffix.lower() == ".safetensors":
             with safe_open(path, framework="pt") as archive:
                 loaded = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118

@@ -194,9 +194,7 @@ class Vocoder:
         level.push(mels)
         return level.gain()
 
-    def latency(
-        self, *, steps: int = DEFAULT_STEPS, block: int = BLOCK, start: Start | None = None
-    ) -> float:
+    def latency(self, *, steps: int = DEFAULT_STEPS, block: int = BLOCK, start: Start | None = None) -> float:
         """Seconds of mel beyond a sample, at most, that :meth:`stream` waits for before it makes it.
 
         Raises:

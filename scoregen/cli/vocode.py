@@ -11,7 +11,10 @@ import typer
 def vocode(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Sound (.wav .flac .ogg), mel (.npy .pt), or folders of them."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Sound (.wav .flac .ogg), mels (.npy .pt .safetensors), or folders of them.",
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Sound file (for one input) or folder.")],
     model: Annotated[
@@ -19,6 +22,13 @@ def vocode(
     ] = "vocoder-small-22k",
     steps: Annotated[int, typer.Option(min=1, help="Network calls.")] = 6,
     seed: Annotated[int, typer.Option(help="Same seed, same waveforms.")] = 0,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read, vocode and write in pieces: constant memory, same samples."),
+    ] = False,
+    block: Annotated[
+        int, typer.Option(min=1, help="Frames rendered at once; fewer come sooner and cost more.")
+    ] = 256,
     errors: Annotated[Path | None, typer.Option(help="CSV for the inputs that failed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -26,6 +36,8 @@ def vocode(
     """Waveforms of mel spectrograms, or of recordings through their mel and back.
 
     A waveform has exactly the input's length and sample rate; that of a mel has frames times hop samples.
+    In a folder, sound keeps its name, and a.npy becomes a.wav (a.npy.wav where another input makes a.wav).
+    Inputs of more than ten minutes are streamed anyway.
 
     Exit code: 0 all good, 1 some inputs failed (each on stderr and in --errors), 2 wrong usage.
     """
@@ -42,6 +54,8 @@ def vocode(
             vocoder,
             steps=steps,
             seed=seed,
+            stream=stream,
+            block=block,
             errors=errors,
             on_failure=lambda name, reason: failed(name, None, reason.removeprefix(f"{name}: ")),
             on_done=on_done,
@@ -49,10 +63,11 @@ def vocode(
     for notice in summary.notices:
         typer.echo(f"note: {notice}", err=True)
     lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
+    wait = "" if summary.latency is None else f", latency {summary.latency:.2f} s"
     emit(
         as_json,
         summary.as_dict(),
         f"{len(summary.outputs)} waveforms, {summary.audio_seconds:.1f} s of sound in "
-        f"{summary.seconds:.1f} s → {out}{lost}",
+        f"{summary.seconds:.1f} s{wait} → {out}{lost}",
     )
     raise typer.Exit(1 if summary.failures else 0)

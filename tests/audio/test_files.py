@@ -8,15 +8,19 @@ import soundfile
 import torch
 
 from scoregen.audio.files import (
+    PIECE,
+    Sound,
     check_wave,
     find_inputs,
     fit,
     read_clip,
     read_mel,
     resample,
+    resampled,
+    split,
     write_clip,
 )
-from scoregen.audio.mel import MelSpec
+from scoregen.audio.mel import MelSpec, raised
 from scoregen.errors import InputError
 
 from .helpers import CLIPS, SPEC, mel_of, speech
@@ -45,6 +49,75 @@ def test_stereo_is_mixed_down_with_a_notice(tmp_path: Path) -> None:
     clip = read_clip(tmp_path / "s.wav")
     np.testing.assert_allclose(clip.wave, [0.25, 0.3], atol=1e-4)
     assert "2 channels" in clip.notices[0]
+
+
+def flat_share(wave: np.ndarray) -> float:
+    """Share of samples in runs of two and more equal ones near full scale, the slow way."""
+    rows = wave.tolist()
+    near = [
+        abs(x) >= 0.99 and ((i > 0 and rows[i - 1] == x) or (i + 1 < len(rows) and rows[i + 1] == x))
+        for i, x in enumerate(rows)
+    ]
+    return sum(near) / len(rows)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "FLOAT"])
+def test_clipped_recordings_have_a_notice_with_the_share(tmp_path: Path, subtype: str) -> None:
+    wave = np.resize(np.clip(speech(0) * 6, -1, 1), PIECE + 9_000)
+    wave[PIECE - 2 : PIECE + 3] = 1  # a run across the pieces that are read
+    soundfile.write(tmp_path / "a.wav", wave, 22_050, subtype=subtype)
+    clip = read_clip(tmp_path / "a.wav")
+    share = flat_share(clip.wave)
+    assert share > 0.01
+    assert f"clipped ({100 * share:.2g} % of samples" in clip.notices[0]
+
+
+def test_a_peak_at_full_scale_is_not_clipping(tmp_path: Path) -> None:
+    wave = speech(0) / np.abs(speech(0)).max()
+    soundfile.write(tmp_path / "a.wav", wave, 22_050)
+    assert read_clip(tmp_path / "a.wav").notices == ()
+
+
+def test_sound_in_pieces_is_the_clip(tmp_path: Path) -> None:
+    stereo = np.stack([np.resize(speech(0), 2 * PIECE + 5)] * 2, 1)
+    soundfile.write(tmp_path / "a.flac", stereo, 44_100)
+    sound = Sound(tmp_path / "a.flac")
+    for _ in range(2):
+        pieces = list(sound.pieces())
+        assert [len(piece) for piece in pieces] == [PIECE, PIECE, 5]
+        np.testing.assert_array_equal(np.concatenate(pieces), read_clip(tmp_path / "a.flac").wave)
+        assert len(sound.notices) == 1
+    assert sound.seconds == pytest.approx((2 * PIECE + 5) / 44_100)
+
+
+@pytest.mark.parametrize("rates", [(8_000, 22_050), (96_000, 22_050), (22_050, 44_100), (22_050, 22_050)])
+def test_resampling_in_pieces_is_that_of_the_whole(rates: tuple[int, int]) -> None:
+    wave = np.resize(speech(0), PIECE + 17)
+    whole = resample(wave, *rates)
+    np.testing.assert_array_equal(np.concatenate(list(resampled(split(wave), *rates))), whole)
+    np.testing.assert_array_equal(np.concatenate(list(resampled([wave[:9], wave[9:]], *rates))), whole)
+
+
+@pytest.mark.parametrize("name", ["hifigan-22k", "pwg-22k", "coqui-22k", "matcha-ljspeech-22k", "nemo-22k"])
+def test_up_to_a_nat_below_the_floor_is_raised(tmp_path: Path, name: str) -> None:
+    spec = MelSpec.preset(name)
+    mel = spec(torch.from_numpy(speech(0) * 0.01))
+    floor = torch.full_like(mel, spec.lowest)
+    nat = {"ln": 1.0, "log10": 0.4343, "db01": 0.08686}[spec.log] / float(torch.as_tensor(spec.std))
+    assert raised(spec, mel)[1] == 0
+    assert raised(spec, mel)[0] is mel
+    low = torch.where(mel < floor + nat, floor - 0.95 * nat, mel)
+    lifted, count = raised(spec, low)
+    assert count == int((low < floor - 0.02 * nat).sum()) > 0
+    torch.testing.assert_close(lifted, torch.maximum(low, floor), atol=1e-6, rtol=1e-6)
+    spec.check(lifted)
+    notices: list[str] = []
+    np.save(tmp_path / "low.npy", low.numpy())
+    assert torch.equal(read_mel(tmp_path / "low.npy", spec, notices), lifted)
+    assert "low.npy" in notices[0]
+    np.save(tmp_path / "lower.npy", (low - 0.2 * nat).numpy())
+    with pytest.raises(InputError, match="floor"):
+        read_mel(tmp_path / "lower.npy", spec)
 
 
 def bad_files(folder: Path) -> dict[str, Path]:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoregen.audio.loudness import gain_to_target, level_db, scale_mel
+from scoregen.audio.vocoder import Vocoder
 from scoregen.errors import InputError
 
 from .helpers import SPEC, mel_of, small_vocoder, speech
@@ -60,6 +61,51 @@ def test_loudness_is_restored() -> None:
     # Griffin-Lim amplifies the last bits of the resampled level.
     assert np.abs(quiet * 30 - loud).max() < 0.1 * np.abs(loud).max()
     assert 0.5 < loud.std() / wave.std() < 2
+
+
+def test_very_quiet_recordings_come_back_at_their_level() -> None:
+    wave = speech(2)[:20_000]
+    made = small_vocoder().resynthesize(wave / 3_000, 22_050, steps=1)
+    loud = small_vocoder().resynthesize(wave, 22_050, steps=1)
+    assert abs(made.std() * 3_000 / loud.std() - 1) < 0.05
+
+
+def test_a_gain_given_is_used() -> None:
+    vocoder, mel = small_vocoder(), mel_of(speech(0))[:, 30:70]
+    measured = float(vocoder.gain(mel[None]))
+    np.testing.assert_array_equal(
+        vocoder.synthesize(mel, steps=1, gain=measured), vocoder.synthesize(mel, steps=1)
+    )
+    assert np.abs(vocoder.synthesize(mel, steps=1, gain=measured / 4)).max() > 0
+
+
+def test_the_level_of_a_recording_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(Vocoder, "gain", lambda *a: calls.append(1))
+    small_vocoder().resynthesize(speech(0)[:8_000], 22_050, steps=1)
+    assert not calls
+
+
+def test_undershot_floors_are_raised_with_a_warning() -> None:
+    vocoder, mel = small_vocoder(), mel_of(speech(0))[:, :40]
+    low = mel.clone()
+    low[:, :4] = SPEC.lowest - 0.9
+    want = vocoder.synthesize(low.clamp(min=SPEC.lowest), steps=1)
+    with pytest.warns(UserWarning, match="10 % of the values lie below"):
+        made = vocoder.synthesize(low, steps=1)
+    np.testing.assert_array_equal(made, want)
+    with pytest.warns(UserWarning, match="below the convention's floor"):
+        streamed = np.concatenate(list(vocoder.stream([low[:, :13], low[:, 13:]], steps=1)))
+    np.testing.assert_array_equal(streamed, want)
+    with pytest.raises(InputError, match="floor"):
+        vocoder.synthesize(low - 0.2, steps=1)
+
+
+def test_latency_is_that_of_the_stream() -> None:
+    vocoder = small_vocoder()
+    assert vocoder.latency(block=64) == pytest.approx((64 + 32) * 256 / 22_050)
+    with pytest.raises(InputError, match="block"):
+        vocoder.latency(block=0)
 
 
 def test_mel_covers_the_waveform() -> None:
