@@ -98,6 +98,7 @@ class VocoderModelConfig(Strict):
     phases: Literal["noise", "heap"] = Field(
         "noise", description="where the estimate's phases come from: noise, or the magnitudes' slopes"
     )
+    slopes: bool = Field(False, description="correct the magnitudes' slopes by what was learned")
     rounds: int = Field(6, ge=1, description="of eight Griffin-Lim iterations, in the estimate")
     blend: float = Field(0.02, gt=0, description="noise level at which filter and Griffin-Lim weigh the same")
     init: Literal["noise", "griffinlim"] = Field("griffinlim", description="where the reverse process starts")
@@ -129,6 +130,7 @@ class VocoderDataConfig(Strict):
     spectral_weight: float = Field(1.0, ge=0)
     mel_weight: float = Field(0.0, ge=0, description="of the log-mel distance, which phases do not enter")
     magnitude_weight: float = Field(1.0, ge=0, description="0 leaves the magnitude network as it is")
+    slope_weight: float = Field(0.0, ge=0, description="of the error of the phase slopes")
     dev_batches: int = Field(6, ge=1)
 
 
@@ -150,7 +152,8 @@ def build_denoiser(config: VocoderModelConfig) -> Denoiser:
         correction = FrameNet(spec, FrameNetConfig(**config.network.model_dump(exclude={"kind"})))
     else:
         correction = _wavegrad(spec, config.network, extra=2)
-    guided = Guided(spec, correction, config.magnitude_width, config.trust, config.iterations, config.blend)
+    sizes = (config.magnitude_width, config.trust, config.iterations, config.blend, config.slopes)
+    guided = Guided(spec, correction, *sizes)
     # Calibrated priors whiten speech to a standard deviation of 1.
     return Denoiser(guided, EDM(config.sigma_min, config.sigma_max), sigma_data=1.0)
 

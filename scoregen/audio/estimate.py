@@ -44,9 +44,16 @@ class MagnitudeNet(nn.Module):
         spec: the mel convention.
         width: channels.
         dilations: one residual block each.
+        slopes: also estimate corrections of the phase slopes (:mod:`scoregen.audio.heap`).
     """
 
-    def __init__(self, spec: MelSpec, width: int = 256, dilations: tuple[int, ...] = (1, 2, 1, 2)):
+    def __init__(
+        self,
+        spec: MelSpec,
+        width: int = 256,
+        dilations: tuple[int, ...] = (1, 2, 1, 2),
+        slopes: bool = False,
+    ):
         super().__init__()
         self.spec, self.dilations = spec, dilations
         self.first = nn.Conv1d(spec.n_mels, width, 3, padding=1)
@@ -54,6 +61,11 @@ class MagnitudeNet(nn.Module):
         self.last = nn.Conv1d(width, spec.n_fft // 2 + 1, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        self.turn: nn.Conv1d | None = None
+        if slopes:
+            self.turn = nn.Conv1d(width, 2 * (spec.n_fft // 2 + 1), 1)
+            nn.init.zeros_(self.turn.weight)
+            nn.init.zeros_(self.turn.bias)  # type: ignore[arg-type]
 
     def halo(self) -> int:
         """Frames on either side that an output frame depends on."""
@@ -61,11 +73,17 @@ class MagnitudeNet(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Aligned log-mel ``(B, n_mels, F)`` → log magnitudes ``(B, n_fft // 2 + 1, F)``."""
+        return self.with_slopes(mel)[0]
+
+    def with_slopes(self, mel: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Log magnitudes, and corrections of phase slopes per frame and per bin ``(B, 2, K, F)``, or None."""
         weight, mixing = band_interpolation(self.spec)
         level = (self.spec.expand(mel) / weight.to(mel)[:, None] + SMALLEST).log()
         base = mixing.to(mel).T @ level
-        detail: Tensor = self.last(self.blocks(self.first(scaled(self.spec, mel))))
-        return base + detail
+        features = self.blocks(self.first(scaled(self.spec, mel)))
+        detail: Tensor = self.last(features)
+        turn = None if self.turn is None else self.turn(features).unflatten(1, (2, -1))
+        return base + detail, turn
 
 
 def scaled(spec: MelSpec, mel: Tensor) -> Tensor:

@@ -35,12 +35,14 @@ class Condition:
         magnitude: estimated STFT magnitudes, ``(B, n_fft // 2 + 1, F)``.
         deviation: the prior's standard deviation on the STFT's grid, the same shape.
         target: aligned log-mel, not scaled.
+        slopes: estimated corrections of the phase slopes, ``(B, 2, n_fft // 2 + 1, F)``, or None.
     """
 
     mel: Tensor
     magnitude: Tensor
     deviation: Tensor
     target: Tensor
+    slopes: Tensor | None = None
 
 
 class Guided(nn.Module):
@@ -60,6 +62,7 @@ class Guided(nn.Module):
         trust: floor of M relative to S in the filter, against magnitudes estimated far too low.
         iterations: of Griffin-Lim in each call.
         blend: the ratio r_0.
+        slopes: whether the magnitude network also corrects the slopes of phases.
     """
 
     def __init__(
@@ -70,10 +73,11 @@ class Guided(nn.Module):
         trust: float = 0.3,
         iterations: int = 8,
         blend: float = 0.05,
+        slopes: bool = False,
     ):
         super().__init__()
         self.spec, self.trust, self.iterations, self.blend = spec, trust, iterations, blend
-        self.magnitude = MagnitudeNet(spec, width)
+        self.magnitude = MagnitudeNet(spec, width, slopes=slopes)
         self.wave = wave
 
     def halo(self) -> int:
@@ -83,7 +87,7 @@ class Guided(nn.Module):
 
     def condition(self, mel: Tensor, space: Space) -> tuple[Condition, Tensor]:
         """The condition of aligned log-mels ``(B, n_mels, F)`` and, for training, the log magnitudes."""
-        log_magnitude = self.magnitude(mel)
+        log_magnitude, slopes = self.magnitude.with_slopes(mel)
         magnitude = with_mel(self.spec, log_magnitude.detach().exp(), mel)
         deviation = torch.full_like(magnitude, 1.0)
         if isinstance(space, LappedSpace) and space.spectrum is not None:
@@ -95,7 +99,7 @@ class Guided(nn.Module):
             )
             deviation = per_frame[:, None].expand_as(magnitude)
         energy = float(torch.hann_window(self.spec.win_length).square().sum())
-        condition = Condition(scaled(self.spec, mel), magnitude, deviation * math.sqrt(energy), mel)
+        condition = Condition(scaled(self.spec, mel), magnitude, deviation * math.sqrt(energy), mel, slopes)
         return condition, log_magnitude
 
     def forward(self, x_in: Tensor, c_noise: Tensor, space: Space, cond: Condition) -> Tensor:

@@ -11,6 +11,9 @@ Průša, Balazs & Søndergaard (*A noniterative method for reconstruction of pha
 TASLP 2017) integrate these from cell to cell, loud cells first, since slopes are uncertain where the
 magnitude is small. Their heap is Prim's algorithm: the result is the integral along a spanning tree whose
 weakest cells are as loud as can be, which is how it is done here.
+
+Speech windowed by Hann is neither analytic nor are its magnitudes known; a network may add what it has
+learned about the slopes (:func:`slope_loss`).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
+from torch.nn import functional
 
 from .mel import MelSpec
 
@@ -29,24 +33,46 @@ HANN = 0.25645
 """γ over the squared window length, for the Gaussian nearest to a Hann window (Průša et al. 2017, table I)"""
 
 
-def slopes(spec: MelSpec, log_magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def slopes(spec: MelSpec, log_magnitude: Tensor) -> tuple[Tensor, Tensor]:
     """Phase slopes of an STFT of :func:`scoregen.audio.phase.analyse`.
 
     Args:
         spec: gives window, hop and FFT size.
-        log_magnitude: natural logarithm of the magnitudes, ``(K, F)``.
+        log_magnitude: natural logarithm of the magnitudes, ``(B, K, F)``.
 
     Returns:
-        Radians per frame and radians per bin, ``(K, F)`` each.
+        Radians per frame and radians per bin, ``(B, K, F)`` each.
     """
     gamma = HANN * spec.win_length**2
-    over_bins, over_frames = np.zeros_like(log_magnitude), np.zeros_like(log_magnitude)
-    over_bins[1:-1] = (log_magnitude[2:] - log_magnitude[:-2]) / 2
-    over_frames[:, 1:-1] = (log_magnitude[:, 2:] - log_magnitude[:, :-2]) / 2
-    carrier = 2 * math.pi * spec.hop / spec.n_fft * np.arange(len(log_magnitude))[:, None]
+    over_bins = functional.pad((log_magnitude[:, 2:] - log_magnitude[:, :-2]) / 2, (0, 0, 1, 1))
+    over_frames = functional.pad((log_magnitude[..., 2:] - log_magnitude[..., :-2]) / 2, (1, 1))
+    bins = torch.arange(log_magnitude.shape[1], dtype=log_magnitude.dtype, device=log_magnitude.device)
+    carrier = (2 * math.pi * spec.hop / spec.n_fft * bins)[:, None]
     per_frame = carrier + spec.hop * spec.n_fft / gamma * over_bins
     per_bin = -math.pi - gamma / (spec.hop * spec.n_fft) * over_frames
     return per_frame, per_bin
+
+
+def slope_loss(spectrum: Tensor, per_frame: Tensor, per_bin: Tensor) -> Tensor:
+    """How far slopes are from those of a spectrum: ``1 - cos`` of the error, loud cells count more.
+
+    Args:
+        spectrum: complex ``(B, K, F)``.
+        per_frame, per_bin: slopes, ``(B, K, F)``.
+
+    Returns:
+        One value, from 0 to 2; 1 for slopes at random.
+    """
+    total = torch.zeros((), dtype=per_frame.dtype, device=per_frame.device)
+    for dim, slope in ((2, per_frame), (1, per_bin)):
+        size = spectrum.shape[dim] - 1
+        low, high = spectrum.narrow(dim, 0, size), spectrum.narrow(dim, 1, size)
+        turn = high * low.conj()
+        wanted = (slope.narrow(dim, 0, size) + slope.narrow(dim, 1, size)) / 2
+        weight = turn.abs().sqrt()
+        agreement = (turn * torch.polar(torch.ones_like(wanted), -wanted)).real / (turn.abs() + 1e-12)
+        total = total + (weight * (1 - agreement)).sum() / weight.sum().clamp(min=1e-12)
+    return total / 2
 
 
 def integrate(
@@ -109,21 +135,28 @@ def integrate(
     return phases
 
 
-def phases(spec: MelSpec, magnitude: Tensor, known: Tensor | None = None) -> Tensor:
+def phases(
+    spec: MelSpec, magnitude: Tensor, known: Tensor | None = None, correction: Tensor | None = None
+) -> Tensor:
     """Phases that go with magnitudes.
 
     Args:
         spec: gives window, hop and FFT size.
         magnitude: ``(B, K, F)``, not negative.
         known: phases of the first frames, ``(B, K, G)``, which are kept.
+        correction: what is to be added to the slopes of the magnitudes, ``(B, 2, K, F)``: radians per frame
+            and per bin.
 
     Returns:
         Radians, ``(B, K, F)``, float32, in (−π, π].
     """
-    logs = (magnitude.detach().cpu().to(torch.float64) + 1e-8).log().numpy()
+    logs = (magnitude.detach().cpu().to(torch.float64) + 1e-8).log()
+    both = torch.stack(slopes(spec, logs), dim=1)
+    if correction is not None:
+        both = both + correction.detach().cpu().to(torch.float64)
     found = []
-    for row, log_magnitude in enumerate(logs):
+    for row, (weight, (per_frame, per_bin)) in enumerate(zip(logs.numpy(), both.numpy(), strict=True)):
         start = None if known is None else known[row].cpu().to(torch.float64).numpy()
-        found.append(integrate(log_magnitude, *slopes(spec, log_magnitude), start))
+        found.append(integrate(weight, per_frame, per_bin, start))
     wrapped = np.angle(np.exp(1j * np.stack(found)))
     return torch.from_numpy(wrapped.astype(np.float32)).to(magnitude.device)

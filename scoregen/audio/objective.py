@@ -14,13 +14,14 @@ from scoregen.core.noise import Noise
 from scoregen.core.sde import SDE
 from scoregen.core.weighting import EDMWeight, LogNormalTimes
 
+from . import heap
 from .config import VocoderDataConfig, VocoderModelConfig
 from .crops import AudioBatch, Crops
 from .estimate import estimate, magnitude_loss, scaled
-from .guided import Guided
+from .guided import Condition, Guided
 from .losses import mr_stft
 from .mel import aligned
-from .phase import faded
+from .phase import analyse, faded, outer, synthesise
 
 # Stages of the keyed noise within a step, beside 0 for the diffusion noise.
 _PHASES = 1
@@ -85,8 +86,11 @@ class VocoderTask:
         with torch.set_grad_enabled(torch.is_grad_enabled() and data.magnitude_weight > 0):
             cond, log_magnitude = network.condition(batch.mel, space)
             magnitude = magnitude_loss(self.spec, log_magnitude, batch.wave)
+            slope = self._slope_error(cond, log_magnitude, batch.wave)
+        fixed = data.magnitude_weight * magnitude + data.slope_weight * slope
+        parts = {"magnitude": magnitude.detach()} | ({} if cond.slopes is None else {"slope": slope.detach()})
         if data.matching_weight == data.spectral_weight == data.mel_weight == 0:
-            return {"loss": data.magnitude_weight * magnitude, "magnitude": magnitude.detach()}
+            return {"loss": fixed, **parts}
 
         # Which crops are on policy rotates with the step.
         count = round(data.on_policy * len(batch.ids))
@@ -96,16 +100,7 @@ class VocoderTask:
         if count:
             source = batch.wave.clone()
             with torch.no_grad():
-                white = noise.white(space, step, stage=_PHASES)[policy]
-                guess = estimate(
-                    self.spec,
-                    cond.magnitude[policy],
-                    cond.target[policy],
-                    white,
-                    rounds=1,
-                    iterations=data.on_policy_iterations,
-                )
-                source[policy] = faded(guess, self.spec.hop // 2)
+                source[policy] = self._guess(cond, noise.white(space, step, stage=_PHASES), policy)
         state = noised(denoiser.sde, source, space, times=self.times, noise=noise, step=step)
         prediction = denoiser(state.x, state.t, space, cond)
         matching = denoising_error(prediction, batch.wave, space, state, self.weight)
@@ -120,15 +115,36 @@ class VocoderTask:
             "loss": data.matching_weight * matching_mean
             + data.spectral_weight * spectral.mean()
             + data.mel_weight * mel_distance
-            + data.magnitude_weight * magnitude,
+            + fixed,
             "matching": matching_mean,
             "spectral": spectral.mean(),
             "mel": mel_distance,
-            "magnitude": magnitude,
+            **parts,
         }
         if count:
             values["spectral_policy"] = spectral[policy].mean()
         return {name: value if name == "loss" else value.detach() for name, value in values.items()}
+
+    def _slope_error(self, cond: Condition, log_magnitude: Tensor, wave: Tensor) -> Tensor:
+        """Error of the phase slopes, 1 for slopes at random; the outermost frames see the crop's edges."""
+        if cond.slopes is None:
+            return log_magnitude.new_zeros(())
+        per_frame, per_bin = heap.slopes(self.spec, log_magnitude.detach())
+        inner = slice(2, -2)
+        spectrum = analyse(self.spec, wave)[..., 1:-1][..., inner]
+        across, up = per_frame + cond.slopes[:, 0], per_bin + cond.slopes[:, 1]
+        return heap.slope_loss(spectrum, across[..., inner], up[..., inner])
+
+    def _guess(self, cond: Condition, white: Tensor, rows: Tensor) -> Tensor:
+        """The classical estimate of some crops, by a few iterations: from where sampling starts."""
+        magnitude, first = cond.magnitude[rows], white[rows]
+        if self.model.phases == "heap":
+            slopes = None if cond.slopes is None else cond.slopes[rows]
+            phases = heap.phases(self.spec, magnitude, correction=slopes)
+            first = synthesise(self.spec, outer(torch.polar(magnitude, phases)))
+        iterations = self.data.on_policy_iterations
+        guess = estimate(self.spec, magnitude, cond.target[rows], first, rounds=1, iterations=iterations)
+        return faded(guess, self.spec.hop // 2)
 
     def provenance(self) -> dict[str, Any]:
         """Data conventions, speakers and counts."""

@@ -117,7 +117,7 @@ class GuidedRenderer:
     ) -> tuple[Tensor, Tensor | None]:
         phases: Tensor | None = None
         if self.config.phases == "heap":
-            phases = heap.phases(self.spec, condition.magnitude, known)
+            phases = heap.phases(self.spec, condition.magnitude, known, condition.slopes)
             turned = torch.polar(torch.ones_like(phases), phases)
             first = synthesise(self.spec, outer(condition.magnitude * turned))
         else:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoregen.audio.heap import integrate, phases, slopes
+from scoregen.audio.heap import integrate, phases, slope_loss, slopes
 from scoregen.audio.phase import analyse, griffin_lim, outer, synthesise
 
 from .helpers import SPEC, speech
@@ -23,8 +23,8 @@ def wrapped(x: np.ndarray) -> np.ndarray:
 def test_a_sinusoid_advances_by_its_own_frequency() -> None:
     frequency = 40.3 / SPEC.n_fft  # between two bins
     wave = torch.cos(2 * math.pi * frequency * torch.arange(24 * SPEC.hop, dtype=torch.float64))[None]
-    spectrum = analyse(SPEC, wave)[0].numpy()
-    per_frame, _ = slopes(SPEC, np.log(np.abs(spectrum) + 1e-12))
+    spectrum = analyse(SPEC, wave)
+    per_frame = slopes(SPEC, (spectrum.abs() + 1e-12).log())[0][0].numpy()
     near = slice(40, 42)
     # The Hann window is not quite a Gaussian.
     error = wrapped(per_frame[near, 5:-5] - 2 * math.pi * frequency * SPEC.hop)
@@ -34,8 +34,9 @@ def test_a_sinusoid_advances_by_its_own_frequency() -> None:
 def test_a_click_has_its_delay() -> None:
     wave = torch.zeros(1, 16 * SPEC.hop, dtype=torch.float64)
     wave[0, 8 * SPEC.hop + 37] = 1.0
-    spectrum = analyse(SPEC, wave)[0].numpy()
-    _, per_bin = slopes(SPEC, np.log(np.abs(spectrum) + 1e-12))
+    spectrum = analyse(SPEC, wave)
+    per_bin = slopes(SPEC, (spectrum.abs() + 1e-12).log())[1][0].numpy()
+    spectrum = spectrum[0].numpy()
     loud = np.abs(spectrum).mean(0).argmax()
     error = wrapped(np.diff(np.angle(spectrum[:, loud])) - per_bin[:-1, loud])
     assert np.abs(error[5:-5]).max() < 0.15
@@ -94,3 +95,20 @@ def test_batches_are_their_members() -> None:
     together = phases(SPEC, magnitude)
     for row in range(3):
         assert torch.equal(together[row], phases(SPEC, magnitude[row : row + 1])[0])
+
+
+def test_true_slopes_have_no_error_and_random_ones_have_one() -> None:
+    spectrum = analyse(SPEC, torch.from_numpy(speech(0)[None, : 60 * SPEC.hop]))
+    turn = spectrum.angle()
+    # Slopes whose means over neighbours are the true differences: alternating sums of them.
+    across, up = (torch.zeros_like(turn) for _ in range(2))
+    for f in range(1, turn.shape[2]):
+        across[..., f] = 2 * (turn[..., f] - turn[..., f - 1]) - across[..., f - 1]
+    for k in range(1, turn.shape[1]):
+        up[:, k] = 2 * (turn[:, k] - turn[:, k - 1]) - up[:, k - 1]
+    assert float(slope_loss(spectrum, across, up)) < 1e-3
+    generator = torch.Generator().manual_seed(0)
+    noise = [20 * torch.randn(turn.shape, generator=generator) for _ in range(2)]
+    assert float(slope_loss(spectrum, *noise)) == pytest.approx(1, abs=0.05)
+    own = slopes(SPEC, (spectrum.abs() + 1e-8).log())
+    assert 0.02 < float(slope_loss(spectrum, *own)) < 0.6
