@@ -16,6 +16,7 @@ from .finetune import finetune
 from .mel import mel
 from .models import models
 from .prepare import prepare
+from .restore import restore
 from .schedule import schedule
 from .train import train
 from .vocode import vocode
@@ -49,6 +50,7 @@ def _root(
 app.command()(conformers)
 app.command()(vocode)
 app.command()(mel)
+app.command()(restore)
 app.command()(schedule)
 app.command()(prepare)
 app.command()(train)
