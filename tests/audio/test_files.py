@@ -106,7 +106,7 @@ def test_up_to_a_nat_below_the_floor_is_raised(tmp_path: Path, name: str) -> Non
     nat = {"ln": 1.0, "log10": 0.4343, "db01": 0.08686}[spec.log] / float(torch.as_tensor(spec.std))
     assert raised(spec, mel)[1] == 0
     assert raised(spec, mel)[0] is mel
-    low = torch.where(mel < floor + nat, floor - 0.95 * nat, mel)
+    low = torch.where(torch.arange(mel.shape[1]) < 5, floor - 0.95 * nat, mel)
     lifted, count = raised(spec, low)
     assert count == int((low < floor - 0.02 * nat).sum()) > 0
     torch.testing.assert_close(lifted, torch.maximum(low, floor), atol=1e-6, rtol=1e-6)
