@@ -88,7 +88,10 @@ class MagnitudeNet(nn.Module):
 
 def scaled(spec: MelSpec, mel: Tensor) -> Tensor:
     """Log-mel brought to about zero mean and unit deviation for a network."""
-    return (mel + 5) / 2.5 if spec.log == "ln" else (mel - 0.5) * 4
+    plain = spec.unnormed(mel)
+    if spec.log == "db01":
+        return (plain - 0.5) * 4
+    return ((plain if spec.log == "ln" else plain * math.log(10)) + 5) / 2.5
 
 
 def magnitude_loss(spec: MelSpec, log_magnitude: Tensor, wave: Tensor) -> Tensor:

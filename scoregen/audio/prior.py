@@ -229,7 +229,11 @@ def frame_deviation(spec: MelSpec, mel: Tensor) -> Tensor:
     """Root mean square amplitude of each frame within the mel's range, ``(B, n_mels, F)`` → ``(B, F)``."""
     frequency = (torch.arange(spec.hop) + 0.5) * spec.sample_rate / (2 * spec.hop)
     inside = (frequency >= spec.f_min) & (frequency <= spec.f_max)
-    power = envelope(spec, mel, 0.0 if spec.log == "ln" else 1e-9)[..., inside].square().sum(-1)
+    power = (
+        envelope(spec, mel, 0.0 if spec.log == "ln" and spec.guard == "clamp" else 1e-9)[..., inside]
+        .square()
+        .sum(-1)
+    )
     return (power / spec.hop).sqrt()
 
 

@@ -10,6 +10,7 @@ from scoregen.audio.estimate import (
     magnitude_loss,
     mel_gain,
     pseudo_inverse,
+    scaled,
     with_mel,
     with_mel_of_wave,
 )
@@ -78,3 +79,11 @@ def test_untrained_magnitudes_are_the_envelope_and_training_lowers_the_loss() ->
     shifted[..., 60:] -= 2
     changed = (network(shifted) - network(mel)).abs().amax((0, 1)) > 1e-5
     assert int(changed.nonzero()[0]) == 60 - network.halo()
+
+
+@pytest.mark.parametrize("name", ["pwg-22k", "matcha-ljspeech-22k", "nemo-22k", "wavegrad-24k"])
+def test_networks_see_every_convention_at_about_unit_scale(name: str) -> None:
+    spec = MelSpec.preset(name)
+    seen = scaled(spec, spec(torch.from_numpy(speech(0))))
+    assert abs(float(seen.mean())) < 1.2
+    assert 0.4 < float(seen.std()) < 2
