@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from scoregen.audio import files
-from scoregen.audio.extract import BLOCK, mel_of
 from scoregen.audio.mel import PRESETS, MelSpec
 from scoregen.audio.melfile import MELS, read_mel, sidecar, write_mel
+from scoregen.audio.melstream import BLOCK, mel_of
 from scoregen.audio.znorm import read_stats, with_stats
 from scoregen.errors import InputError
 
