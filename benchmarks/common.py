@@ -18,8 +18,8 @@ from rich.table import Table
 from scoregen.files import atomic_path
 
 _PACKAGES = (
-    *("scoregen", "torch", "torchaudio", "numpy", "scipy", "rdkit", "pesq", "pystoi"),
-    *("diffusers", "azula", "k-diffusion"),
+    *("scoregen", "torch", "torchaudio", "numpy", "scipy", "rdkit", "pesq", "pystoi", "pyworld"),
+    *("diffusers", "azula", "k-diffusion", "wavegrad", "vocos"),
 )
 
 

@@ -1,110 +1,99 @@
-"""Griffin-Lim against a vocoder on clips that were never trained on: PESQ-WB, STOI, MR-STFT, log-mel, speed.
+"""Our vocoders beside Griffin-Lim and other packages: every question in one run, one JSON.
 
-Every method gets the same mel spectrogram and its waveform is compared with the recording (at the
-recording's loudness). Baseline: pseudo-inverse of the mel filters, then torchaudio's fast Griffin-Lim with 60
-iterations. ``estimate`` is what the vocoder starts from: learned magnitudes and fast Griffin-Lim.
+    python benchmarks/vocoder.py --data PACKS/speech --models vocoder-fast-22k wavegrad-22k --json out.json
+    python benchmarks/vocoder.py --cache cache/audio --sections quality --clips 2 --set quality.steps=1,6
 
-    python benchmarks/vocoder.py --cache cache/audio --json vocoder.json
+Sections: quality (clips never trained on, through their mel and back: PESQ-WB, STOI, MR-STFT, log-mel, MCD,
+F0 and voicing, by speaker), speed (one call beside the networks of lmnt's wavegrad and of vocos, whole
+syntheses, memory by length; the bench extra), streaming (pieces against the whole, lengths), restore (gaps,
+band limit, noise), badinput (files that people really have, through the command line). All on one thread,
+section speed apart.
+
+Clips come from a prepared cache (its dev and unseen splits) or from folders of recordings, one a speaker, by
+the rule that 'scoregen prepare audio' splits by; speakers that the models' cards name as held out, and those
+of --unseen, count as unseen with all their clips.
+
+Each section is written to the JSON when it is done; with --resume one that stands there with the same
+settings, weights, data and code is not run again, and the others in the file stay. --resume-any takes those
+of other code too. With --store the scores of every method and clip are kept, so that a stopped run goes on.
 """
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy read it
+
 import argparse
-import time
-from collections import defaultdict
-from collections.abc import Callable
+import sys
+from pathlib import Path
 
-import numpy as np
 import torch
-from common import print_table, write_json
+from suite.options import overrides, updated
+from suite.runner import Keeping, run_sections
+from vocoder_suite.options import Options
+from vocoder_suite.registry import REGISTRY
+from vocoder_suite.workbench import Workbench
 
-from scoregen.audio.baselines import griffin_lim
-from scoregen.audio.metrics import log_mel_l1, mr_stft_distance, pesq_wb, stoi
-from scoregen.audio.vocoder import Start, Vocoder, describe
-from scoregen.training.cache import Cache
+from scoregen.errors import ScoregenError
 
-COLUMNS = ("method", "speaker", "clips", "PESQ-WB", "STOI", "MR-STFT", "log-mel", "s per s", "PESQ / GL60")
-BASELINE = "Griffin-Lim 60"
-
-
-def clips(cache: Cache, per_speaker: int, longest: int) -> list[tuple[str, str, np.ndarray]]:
-    """(speaker, split, waveform) of the first held-out clips of each speaker."""
-    found = []
-    for speaker in cache.info["speakers"]:
-        for split in ("dev", "unseen"):
-            for record in cache.select(speaker=speaker, split=split)[:per_speaker]:
-                wave = cache[int(record)]["wave"].astype(np.float32) / 32767
-                found.append((speaker, split, wave[:longest]))
-    return found
-
-
-def methods(vocoder: Vocoder, steps: list[int]) -> dict[str, Callable[[torch.Tensor], np.ndarray]]:
-    """Name → function from a log-mel to a waveform."""
-
-    def run(k: int, start: Start | None = None) -> Callable[[torch.Tensor], np.ndarray]:
-        return lambda mel: vocoder.synthesize(mel, steps=k, start=start)
-
-    table: dict[str, Callable[[torch.Tensor], np.ndarray]] = {
-        BASELINE: lambda mel: griffin_lim(vocoder.spec, mel, iterations=60).numpy(),
-        "estimate": vocoder.estimate,
-    }
-    table |= {f"{vocoder.name} {k}": run(k) for k in steps}
-    other = Start("griffinlim", 1.0) if vocoder.config.init == "noise" else Start("noise", 5.0)
-    return table | {f"{vocoder.name} 6, {other.kind} start": run(6, other)}
+HOUR = 60.0
 
 
 def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cache", default="cache/audio", help="prepared cache with dev and unseen clips")
-    parser.add_argument("--model", default="vocoder-small-22k")
-    parser.add_argument("--clips", type=int, default=12, help="clips of each speaker")
-    parser.add_argument("--seconds", type=float, default=8.0, help="longer clips are cut")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 6, 12])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", default="benchmarks/results/vocoder.json")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    """Run the sections asked for; a section that cannot run is reported and the others go on."""
+    args = _arguments()
+    torch.set_num_threads(1)
+    try:
+        bench = Workbench(
+            args.models,
+            cache=args.cache,
+            data=args.data,
+            unseen=args.unseen,
+            everything=args.everything,
+            store=args.store,
+        )
+        plan = _plan(args)
+        fingerprint = bench.fingerprint
+    except ScoregenError as error:
+        sys.exit(f"error: {error}")
+    keeping = Keeping(args.json, args.resume, args.resume_any)
+    sys.exit(1 if run_sections("vocoder", REGISTRY, plan, bench, fingerprint, keeping) else 0)
 
-    vocoder = Vocoder.from_pretrained(options.model)
-    spec, rate = vocoder.spec, vocoder.sample_rate
-    cache = Cache(options.cache, "audio")
-    chosen = clips(cache, options.clips, int(options.seconds * rate) // spec.hop * spec.hop)
-    scores: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
-    for speaker, split, recording in chosen:
-        wave = recording[: len(recording) // spec.hop * spec.hop]
-        mel = spec(torch.from_numpy(wave))[:, : len(wave) // spec.hop]
-        for name, make in methods(vocoder, options.steps).items():
-            started = time.perf_counter()
-            out = make(mel)
-            seconds = (time.perf_counter() - started) / (len(wave) / rate)
-            scores[name, f"{speaker} ({split})"].append(
-                (
-                    pesq_wb(wave, out, rate),
-                    stoi(wave, out, rate),
-                    mr_stft_distance(wave, out),
-                    log_mel_l1(wave, out, spec),
-                    seconds,
-                )
-            )
-    rows = []
-    for (name, speaker), values in sorted(scores.items(), key=lambda item: item[0][1]):
-        mean = [float(x) for x in np.mean(values, axis=0)]
-        base = float(np.mean([v[0] for v in scores[BASELINE, speaker]]))
-        rows.append((name, speaker, len(values), *mean, mean[0] / base))
-    print_table("Vocoding of held-out clips (1.02 to 4.64, 1, 0 and 0 are best)", COLUMNS, rows)
-    write_json(
-        options.json,
-        {
-            "benchmark": "vocoder",
-            **describe(vocoder),
-            "threads": options.threads,
-            "settings": vocoder.config.model_dump(include={"init", "start", "iterations", "blend"}),
-            "rows": [dict(zip(COLUMNS, row, strict=True)) for row in rows],
-        },
-    )
+
+def _plan(args: argparse.Namespace) -> dict[str, Options]:
+    """Options of each section asked for: its defaults, the flags given, then --set."""
+    flags = {key: getattr(args, key) for key in ("clips", "seconds", "seed")}
+    special = overrides(args.set, list(REGISTRY), Options)
+    plan = {
+        name: updated(updated(REGISTRY[name].defaults, flags), special.get(name, {}))
+        for name in REGISTRY
+        if name in args.sections
+    }
+    if args.hour and "speed" in plan:
+        plan["speed"] = updated(plan["speed"], {"minutes": (*plan["speed"].minutes, HOUR)})
+    return plan
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add = parser.add_argument
+    add("--data", type=Path, nargs="+", default=[Path("data/speech")], help="folders, one a speaker inside")
+    add("--cache", type=Path, help="prepared cache, instead of --data")
+    add("--models", nargs="+", default=["vocoder-small-22k"], help="shipped names or model folders")
+    add("--sections", nargs="+", choices=list(REGISTRY), default=list(REGISTRY), help="default: all")
+    add("--clips", type=int, help="clips of each speaker, the first; 0 for all (default: the section's)")
+    add("--seconds", type=float, help="longer clips are cut (default: the section's)")
+    add("--unseen", nargs="+", default=[], help="speakers (folders of --data) that no model was trained on")
+    add("--everything", action="store_true", help="use clips that were trained on too; for trials only")
+    add("--hour", action="store_true", help="section speed: also the memory of an hour of sound")
+    add("--set", nargs="+", default=[], metavar="SECTION.OPTION=VALUE", help="one option of one section")
+    add("--seed", type=int, help="of every random choice (default 0)")
+    add("--json", type=Path, help="write results here")
+    add("--store", type=Path, help="keep scores here: a stopped run goes on clip by clip")
+    add("--resume", action="store_true", help="keep the sections of --json that are done")
+    add("--resume-any", action="store_true", help="as --resume, even where the code has changed since")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def audio(
     reference: Annotated[Path, typer.Option(help="Reference sound file or folder, matched by file name.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """PESQ-WB, STOI and multi-resolution STFT distance, mean over clips."""
+    """PESQ-WB, STOI, multi-resolution STFT distance, MCD, F0 and voicing errors, mean over clips."""
     from scoregen.audio.evaluation import evaluate_audio
 
     from .ui import emit, failed
@@ -54,10 +54,21 @@ def audio(
     result = evaluate_audio(generated, reference)
     for text, reason in result["problems"]:
         failed(text, None, reason)
-    names = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "mr_stft": "MR-STFT"}
-    lines = [f"{'clips':<10}{result['clips']}"]
+    for notice in result["notices"]:
+        typer.echo(f"note: {notice}", err=True)
+    names = {
+        "pesq_wb": "PESQ-WB",
+        "stoi": "STOI",
+        "mr_stft": "MR-STFT",
+        "mcd": "MCD, dB",
+        "f0_rmse_hz": "F0 RMSE, Hz",
+        "f0_rmse_cents": "F0 RMSE, cents",
+        "vuv_error": "V/UV error",
+        "vuv_f1": "V/UV F1",
+    }
+    lines = [f"{'clips':<16}{result['clips']}"]
     lines += [
-        f"{title:<10}{'-' if result[key] is None else f'{result[key]:.3f}'}" for key, title in names.items()
+        f"{title:<16}{'-' if result[key] is None else f'{result[key]:.3f}'}" for key, title in names.items()
     ]
     emit(as_json, result, "\n".join(lines))
     raise typer.Exit(1 if result["problems"] else 0)

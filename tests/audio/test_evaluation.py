@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scoregen.audio.evaluation import evaluate_audio
+from scoregen.audio.evaluation import MEASURES, VOICE, evaluate_audio
 from scoregen.audio.files import read_clip, write_clip
 from scoregen.errors import InputError
 
@@ -50,3 +51,21 @@ def test_a_file_against_itself_and_what_cannot_be_scored(tmp_path: Path) -> None
     reasons = [reason for _, reason in evaluate_audio(tmp_path / "gen", tmp_path / "ref")["problems"]]
     assert "no reference" in reasons[0]
     assert reasons[1:] == ["nothing was generated for it"] * 2
+
+
+def test_pitch_and_envelope_are_measured_where_pyworld_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyworld")
+    clip = read_clip(CLIPS[0])
+    write_clip(tmp_path / "cut.wav", clip.wave[:33_000], clip.sample_rate)
+    found = evaluate_audio(tmp_path / "cut.wav", tmp_path / "cut.wav")
+    assert set(MEASURES) <= set(found)
+    assert (found["mcd"], found["f0_rmse_cents"], found["vuv_f1"], found["notices"]) == (0, 0, 1, [])
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    without = evaluate_audio(tmp_path / "cut.wav", tmp_path / "cut.wav")
+    assert without["pesq_wb"] == found["pesq_wb"]
+    assert all(without[key] is None for key in VOICE)
+    assert len(without["notices"]) == 1
+    assert "scoregen[metrics]" in without["notices"][0]
+    assert without["problems"] == []
