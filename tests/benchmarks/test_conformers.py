@@ -36,7 +36,7 @@ from conformer_suite.bootstrap import interval
 from conformer_suite.methods import etkdg
 from conformer_suite.options import Options
 from conformer_suite.stereo_check import StereoCheck
-from conformer_suite.workbench import Made, run_method
+from conformer_suite.workbench import Made, Workbench, run_method
 from splits import draw_stereo
 
 ALANINE = "C[C@H](N)C(=O)O"
@@ -61,11 +61,12 @@ def molecules(pack: Path) -> list[references.Reference]:
     return references.qm9(pack, "test", None)
 
 
-class Bench(SimpleNamespace):
+class Bench(Workbench):
     """A workbench whose methods are given."""
 
-    device = "cpu"
-    model = "none"
+    def __init__(self, given: dict) -> None:
+        super().__init__(Path("nowhere"), "none")
+        self.given = given
 
     def methods(self, options: Options, theory: str) -> dict:
         return self.given
@@ -108,7 +109,7 @@ def test_perfect_conformers_score_perfectly(molecules: list[references.Reference
             raise InputError("no")
         return by_smiles[smiles].mol, by_smiles[smiles].positions[:1]
 
-    bench = Bench(given={"perfect": perfect, "failing": failing})
+    bench = Bench({"perfect": perfect, "failing": failing})
     result = ensembles.score(bench, Options(), molecules, (0.5, 0.1), "gfn2")
     good, bad = result["rows"]
     assert good["amr_r"] == pytest.approx(0, abs=1e-3)
@@ -304,7 +305,7 @@ def test_a_molecule_without_parameters_keeps_its_place(
         return np.arange(6.0) if xyz.shape == found[0].positions.shape else -np.arange(6.0)
 
     monkeypatch.setattr("scoregen.molecules.likelihood.log_likelihoods", likely)
-    bench = Bench(data=tmp_path, generator=SimpleNamespace(denoiser=None))
+    bench = SimpleNamespace(data=tmp_path, device="cpu", generator=SimpleNamespace(denoiser=None))
     result = likelihood.run(bench, Options())
     row, none = result["rows"]
     assert row["names"] == [boronic, alcohol]
