@@ -31,6 +31,10 @@ ORDER, ALL_PASS = 24, 0.455
 SPEECH_DB = 50.0
 """Frames of the reference this far below its loudest are pauses, and their spectrum is noise."""
 
+FLOOR = 2.0**-30 / 12
+"""Power of what rounding to 16 bits adds: bands emptier than that are equally empty to WORLD's envelope here.
+CheapTrick gives white noise its variance. Without a floor, a mel that ends at 8 kHz would decide the MCD."""
+
 _DB = 10 * math.sqrt(2) / math.log(10)
 
 
@@ -139,7 +143,7 @@ def world(wave: np.ndarray, sample_rate: int) -> World:
     rough, times = pyworld.dio(x, WORLD_RATE, **pitch)
     f0 = pyworld.stonemask(x, rough, times, WORLD_RATE)
     power = pyworld.cheaptrick(x, f0, times, WORLD_RATE, f0_floor=F0_FLOOR)
-    power = np.maximum(power, np.finfo(np.float64).tiny)
+    power = np.maximum(power, FLOOR)
     return World(f0, mel_cepstrum(power), 10 * np.log10(power.mean(1)))
 
 
@@ -167,9 +171,10 @@ def mel_cepstral_distortion(reference: World, degraded: World) -> float | None:
     r"""MCD in dB: ``10 √2 / ln 10 · mean_t ‖c̃_1…24 − c̃'_1…24‖`` (Kubichek 1993), without c̃_0, the level.
 
     Frames are paired by time, not warped: a vocoder keeps it. Pauses, frames of the reference more than 50 dB
-    below its loudest, are left out. By Parseval's theorem the figure of a frame is the root mean square
-    difference in dB of the two smoothed envelopes on the mel-like axis. Those of other implementations do not
-    compare: they differ in the analysis, the order, the constant, the pauses and the warping of time.
+    below its loudest, are left out; envelopes have :data:`FLOOR`. By Parseval's theorem the figure of a frame
+    is the root mean square difference in dB of the two smoothed envelopes on the mel-like axis, empty bands
+    above a mel included. Those of other implementations do not compare: they differ in the analysis,
+    the order, the constant, the pauses, the floor and the warping of time.
     """
     count = _paired(reference, degraded)
     speech = reference.level_db[:count] > reference.level_db[:count].max() - SPEECH_DB
