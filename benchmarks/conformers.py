@@ -23,17 +23,14 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy read it
 
 import argparse
-import json
 import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from common import provenance, write_json
-from conformer_suite.options import Options, overrides, updated
+from conformer_suite.options import Options
 from conformer_suite.registry import REGISTRY
-from conformer_suite.workbench import Workbench, progress
+from conformer_suite.workbench import Workbench
+from suite.options import overrides, updated
+from suite.runner import Keeping, run_sections
 
 from scoregen.errors import ScoregenError
 
@@ -45,33 +42,10 @@ def main() -> None:
     try:
         plan = _plan(args)
         fingerprint = bench.fingerprint
-        done = _finished(args.json) if args.resume or args.resume_any else {}
     except ScoregenError as error:
         sys.exit(f"error: {error}")
-    failed = []
-    for name, options in plan.items():
-        settings = json.loads(json.dumps({**fingerprint, **asdict(options)}))
-        earlier = done.get(name, {}).get("settings", {})
-        if {**earlier, "code": None} == {**settings, "code": None}:
-            same_code = earlier.get("code") == settings["code"]
-            if same_code or args.resume_any:
-                progress(f"{name}: done before{'' if same_code else ', by other code'}\n")
-                REGISTRY[name].show(done[name])
-                continue
-            progress(f"{name}: the code has changed, so again; --resume-any would keep what was done\n")
-        start = time.perf_counter()
-        try:
-            result = REGISTRY[name].run(bench, options)
-        except (ScoregenError, ModuleNotFoundError) as error:
-            failed.append(name)
-            print(f"error: section {name}: {error}", file=sys.stderr)
-            continue
-        REGISTRY[name].show(result)
-        made = {key: value for key, value in provenance().items() if key in ("command", "time", "versions")}
-        done[name] = {"settings": settings, **made, "wall_seconds": time.perf_counter() - start, **result}
-        if args.json:
-            write_json(args.json, {"benchmark": "conformers", "sections": _ordered(done)})
-    sys.exit(1 if failed else 0)
+    keeping = Keeping(args.json, args.resume, args.resume_any)
+    sys.exit(1 if run_sections("conformers", REGISTRY, plan, bench, fingerprint, keeping) else 0)
 
 
 def _plan(args: argparse.Namespace) -> dict[str, Options]:
@@ -82,7 +56,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Options]:
     flags.update(
         {key: tuple(v) for key in ("init", "relax", "draws") if (v := getattr(args, key)) is not None}
     )
-    special = overrides(args.set, list(REGISTRY))
+    special = overrides(args.set, list(REGISTRY), Options)
     for section, key, value in (("pdb", "count", args.pdb_count), ("geometry", "strain", args.strain_limit)):
         if value is not None:
             special.setdefault(section, {}).setdefault(key, value)
@@ -91,18 +65,6 @@ def _plan(args: argparse.Namespace) -> dict[str, Options]:
         for name in REGISTRY
         if name in args.sections
     }
-
-
-def _finished(path: Path | None) -> dict[str, Any]:
-    """Sections of an earlier run."""
-    if path is None or not path.is_file():
-        return {}
-    sections = json.loads(path.read_text()).get("sections", {})
-    return sections if isinstance(sections, dict) else {}
-
-
-def _ordered(done: dict[str, Any]) -> dict[str, Any]:
-    return {name: done[name] for name in REGISTRY if name in done}
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from common import print_table
+from suite.bootstrap import interval
 
 from scoregen.molecules.metrics import rmsd_matrix
 
 from . import references
-from .bootstrap import interval
 from .ensembles import flexibility
 from .options import Options
 from .workbench import Workbench, time_ratios

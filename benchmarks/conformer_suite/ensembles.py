@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from common import print_table
 from rdkit.Chem import Mol, rdMolDescriptors
+from suite.bootstrap import interval
 
 from scoregen.molecules.metrics import EnsembleScores, ensemble_scores, rmsd_matrix, summarise
 
 from . import references as data
-from .bootstrap import interval
 from .options import Options
 from .workbench import Workbench, time_ratios
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from common import print_table
 from scipy.stats import spearmanr
+from suite.bootstrap import interval
+from suite.runner import progress
 
 from scoregen.errors import InputError
 from scoregen.molecules.features import featurise
@@ -23,9 +25,8 @@ from scoregen.molecules.relax import mmff_energy
 from scoregen.molecules.settings import THEORY
 
 from . import references
-from .bootstrap import interval
 from .options import Options
-from .workbench import Workbench, progress
+from .workbench import Workbench
 
 DEFAULTS = Options(limit=30)
 CONFORMERS = 5  # fewer have no ranking to speak of

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 from scoregen.errors import InputError
 
@@ -55,38 +53,3 @@ class Options:
             raise InputError(f"split '{self.split}': test or dev")
         if any(draws < 1 and draws != 0 for draws in self.draws):
             raise InputError(f"draws {self.draws}: at least 1, or 0 for the generator's own")
-
-
-def updated(options: Options, values: dict[str, Any]) -> Options:
-    """Options with those of ``values`` that are not None."""
-    return replace(options, **{key: value for key, value in values.items() if value is not None})
-
-
-def overrides(texts: Sequence[str], sections: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``section.option=value[,value…]`` as typed values by section.
-
-    Raises:
-        InputError: another form, an unknown section or option, or a value of the wrong type.
-    """
-    kinds = {field.name: str(field.type) for field in fields(Options)}
-    found: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        place, equals, value = text.partition("=")
-        section, _, name = place.partition(".")
-        if not equals or section not in sections or name not in kinds:
-            raise InputError(
-                f"--set {text}: write SECTION.OPTION=VALUE; sections: {', '.join(sections)}; "
-                f"options: {', '.join(kinds)}"
-            )
-        try:
-            found.setdefault(section, {})[name] = _typed(value, kinds[name])
-        except ValueError:
-            raise InputError(f"--set {text}: '{value}' is not of type {kinds[name]}") from None
-    return found
-
-
-def _typed(value: str, kind: str) -> Any:
-    plain = next(t for t in (int, float, str) if t.__name__ in kind)
-    if kind.startswith("tuple"):
-        return tuple(plain(item) for item in value.split(",") if item)
-    return plain(value)

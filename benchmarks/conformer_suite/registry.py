@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from suite.runner import Section
 
 from . import bound, ensembles, geometry, likelihood, speed, steps, stereo
 from .options import Options
 from .workbench import Workbench
 
-
-@dataclass(frozen=True)
-class Section:
-    """One question of the benchmark.
-
-    Args:
-        defaults: its options.
-        run: makes its result, JSON-able.
-        show: prints it.
-    """
-
-    defaults: Options
-    run: Callable[[Workbench, Options], dict[str, Any]]
-    show: Callable[[dict[str, Any]], None]
-
-
-REGISTRY: dict[str, Section] = {
+REGISTRY: dict[str, Section[Workbench, Options]] = {
     "qm9": Section(ensembles.QM9, ensembles.run_qm9, ensembles.show),
     "druglike": Section(ensembles.DRUGLIKE, ensembles.run_druglike, ensembles.show),
     "pdb": Section(bound.DEFAULTS, bound.run, bound.show),

@@ -5,19 +5,16 @@ Every figure comes from a fresh process, so that its peak memory is its own; loa
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 from common import print_table
 from rdkit import Chem
+from suite.processes import measured
+from suite.runner import progress
 
 from .methods import variants
 from .options import Options
-from .workbench import Workbench, progress
+from .workbench import Workbench
 
 DEFAULTS = Options(init=("auto", "etkdg", "noise"), draws=(0.0, 1.0))
 TIMEOUT = 240
@@ -63,32 +60,13 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
                 task.update(device=bench.device, seed=options.seed)
                 row: dict[str, Any] = {"method": method["method"], "molecule": name, "threads": threads}
                 row["heavy_atoms"] = Chem.MolFromSmiles(smiles).GetNumHeavyAtoms()
-                row.update(measure(task))
+                row.update(measured("conformer_suite.speed_worker", task, TIMEOUT))
                 first = first or row.get("per_second")
                 if first and "per_second" in row:
                     row["ratio"] = row["per_second"] / first
                 rows.append(row)
         progress(f"speed: {threads} threads\n")
     return {"rows": rows}
-
-
-def measure(task: dict[str, Any]) -> dict[str, Any]:
-    """Run one task in a fresh process: its figures, or ``error`` where it fails."""
-    here = Path(__file__).resolve().parents[1]
-    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    environment["OMP_NUM_THREADS"] = str(task["threads"])
-    command = [sys.executable, "-m", "conformer_suite.speed_worker", json.dumps(task)]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"longer than {TIMEOUT} s"}
-    if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "failed"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def show(result: dict[str, Any]) -> None:

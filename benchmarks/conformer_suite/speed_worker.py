@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any
+
+from suite.processes import peak_mb
 
 
 def main() -> None:
@@ -15,14 +15,14 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     generate = _model(task) if "model" in task else _peer(task)
     generate("CCO", 1)
-    loaded = _peak()
+    loaded = peak_mb()
     start, start_cpu = time.perf_counter(), time.process_time()
     made = generate(task["smiles"], task["n"])
     seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     if not made:
         sys.exit("no conformer")
     figures = {"n": made, "seconds": seconds, "per_second": made / seconds, "cpu_seconds": cpu}
-    print(json.dumps({**figures, "loaded_mb": loaded, "peak_mb": _peak(), **_gpu(task)}))
+    print(json.dumps({**figures, "loaded_mb": loaded, "peak_mb": peak_mb(), **_gpu(task)}))
 
 
 def _peer(task: dict[str, Any]) -> Any:
@@ -47,19 +47,6 @@ def _model(task: dict[str, Any]) -> Any:
         return len(generator.generate(smiles, n=n, **settings))
 
     return generate
-
-
-def _peak() -> float:
-    """Peak resident memory of this process so far, MB.
-
-    Linux's ``ru_maxrss`` begins with that of the process which started this one; ``VmHWM`` does not.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def _gpu(task: dict[str, Any]) -> dict[str, float]:

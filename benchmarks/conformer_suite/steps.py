@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from common import print_table
+from suite.runner import progress
 
 from scoregen.core.sampling import NonFiniteSample
 from scoregen.molecules.chem import standardise
@@ -26,7 +27,7 @@ from scoregen.molecules.stereo import geometry_ok, stereo_matches
 
 from . import references
 from .options import Options
-from .workbench import Workbench, progress
+from .workbench import Workbench
 
 DEFAULTS = Options(split="dev", limit=20)
 THRESHOLDS = (0.5, 0.1)

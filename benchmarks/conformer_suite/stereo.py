@@ -15,6 +15,7 @@ from typing import Any
 
 from common import print_table
 from rdkit import Chem, rdBase
+from suite.runner import progress
 
 from scoregen.errors import InputError
 from scoregen.molecules.records import SdfWriter
@@ -24,7 +25,7 @@ from .methods import peers, variants
 from .options import Options
 from .references import SPLITS
 from .stereo_check import StereoCheck
-from .workbench import Workbench, progress
+from .workbench import Workbench
 
 DEFAULTS = Options(init=("auto",), draws=(0.0,))
 LIST = SPLITS / "stereo_1000.smi"

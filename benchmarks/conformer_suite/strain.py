@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from common import print_table
 from rdkit.Chem import Mol, rdmolfiles, rdmolops
+from suite.runner import progress
 
 from scoregen.errors import InputError
 from scoregen.molecules.relax import HARTREE, relax
 from scoregen.molecules.stereo import with_positions
 
 from .references import Reference
-from .workbench import Made, progress
+from .workbench import Made
 
 TIMEOUT = 300
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from rdkit.Chem import Mol
+from suite.runner import progress
 
 from scoregen.errors import InputError
 from scoregen.molecules.stereo import with_positions
@@ -176,10 +176,3 @@ def cpu_seconds() -> float:
     """Processor time of this process and of the programs it has waited for."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-def progress(text: str) -> None:
-    """A line on a terminal's standard error that the next one overwrites; elsewhere whole lines only."""
-    if sys.stderr.isatty() or text.endswith("\n"):
-        sys.stderr.write(f"\r\033[K{text}" if sys.stderr.isatty() else text)
-        sys.stderr.flush()

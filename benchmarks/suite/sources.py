@@ -6,8 +6,6 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from conformer_suite.sources import hash_of
-
 import scoregen
 
 _PACKAGE = Path(scoregen.__file__).resolve().parent
@@ -19,6 +17,16 @@ def code_sha256(parts: tuple[str, ...], suites: tuple[str, ...]) -> str:
     """Hash of the sources that decide a figure: parts of ``scoregen`` and folders of ``benchmarks``."""
     folders = {part: _PACKAGE / part for part in parts} | {suite: _BENCHMARKS / suite for suite in suites}
     return hash_of(folders)
+
+
+def hash_of(folders: dict[str, Path]) -> str:
+    """Hash of the Python files below folders, by the folders' names here and not by where they lie."""
+    found = hashlib.sha256()
+    for name, folder in sorted(folders.items()):
+        for path in sorted(folder.rglob("*.py")):
+            found.update(f"{name}/{path.relative_to(folder).as_posix()}\0".encode())
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()[:16]
 
 
 def file_sha256(path: Path) -> str:

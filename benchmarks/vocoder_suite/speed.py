@@ -8,26 +8,23 @@ there is the processor time, which other work on the machine changes less.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from common import print_table
+from suite.processes import measured
 from suite.runner import progress
 
 from scoregen.audio.files import write_clip
-from scoregen.errors import ScoregenError
 
 from .calls import FULL, PEERS
 from .options import Options
 from .workbench import Workbench
 
 DEFAULTS = Options(clips=1, seconds=4.0, steps=(1, 4, 6))
+TIMEOUT = 7200
 BASE = "lmnt wavegrad"
 
 
@@ -62,7 +59,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
             facts["weights"] = bench.weights
             found = bench.store.load(facts)
             if found is None:
-                found = measure({**task, "sound": str(sound)})
+                found = measured("vocoder_suite.speed_worker", {**task, "sound": str(sound)}, TIMEOUT)
                 if "error" not in found:
                     bench.store.save(facts, found)
             keys = ("method", "kind", "threads", "minutes")
@@ -82,28 +79,6 @@ def _compare(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["kind"] == "call" and "error" not in row and row["threads"] in base:
             row["to_lmnt"] = row["seconds_per_second"] / base[row["threads"]]
-
-
-def measure(task: dict[str, Any], timeout: float = 7200) -> dict[str, Any]:
-    """Run one task in a fresh process: its figures, or ``error`` where it fails."""
-    here = Path(__file__).resolve().parents[1]
-    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    environment["OMP_NUM_THREADS"] = str(task["threads"])
-    command = [sys.executable, "-m", "vocoder_suite.speed_worker", json.dumps(task)]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=timeout
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"longer than {timeout:g} s"}
-    if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "failed"}
-    try:
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        raise ScoregenError(f"speed of {task['method']}: no figures in '{done.stdout[-200:]}'") from None
-    return found
 
 
 def show(result: dict[str, Any]) -> None:

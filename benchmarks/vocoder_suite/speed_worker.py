@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from suite.processes import peak_mb
 
 from scoregen.audio.files import Sound, read_clip, sound_writer
 from scoregen.audio.pipeline import run_vocode
@@ -59,7 +59,7 @@ def _memory(task: dict[str, Any]) -> dict[str, Any]:
         source, out = Path(folder, "in.wav"), Path(folder, "out.wav")
         seconds = write_tiled(Path(task["sound"]), source, 60 * task["minutes"])
         vocoder = Vocoder.from_pretrained(task["model"])
-        loaded = _peak()
+        loaded = peak_mb()
         start, start_cpu = time.perf_counter(), time.process_time()
         summary = run_vocode([source], out, vocoder, steps=task["steps"], stream=True)
         figures = {
@@ -69,7 +69,7 @@ def _memory(task: dict[str, Any]) -> dict[str, Any]:
         if summary.failures:
             sys.exit(summary.failures[0][1])
         exact = abs(Sound(out).seconds - Sound(source).seconds) < 1e-9
-        figures.update(audio_seconds=seconds, loaded_mb=loaded, peak_mb=_peak())
+        figures.update(audio_seconds=seconds, loaded_mb=loaded, peak_mb=peak_mb())
         return {**figures, "length_exact": exact}
 
 
@@ -100,21 +100,8 @@ def _timed(run: Callable[[], Any], length: float, repeats: int) -> dict[str, Any
         "times_real_time": length / seconds,
         "runs": [s / length for s, _ in found],
         "cpu_of_fastest": cpu / length,
-        "peak_mb": _peak(),
+        "peak_mb": peak_mb(),
     }
-
-
-def _peak() -> float:
-    """Peak resident memory of this process so far, MB.
-
-    Linux's ``ru_maxrss`` begins with that of the process which started this one; ``VmHWM`` does not.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

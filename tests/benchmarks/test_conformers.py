@@ -27,19 +27,21 @@ from conformer_suite import (
     geometry,
     likelihood,
     references,
-    speed,
     steps,
     stereo,
     strain,
 )
-from conformer_suite.bootstrap import interval
 from conformer_suite.methods import etkdg
 from conformer_suite.options import Options
 from conformer_suite.stereo_check import StereoCheck
 from conformer_suite.workbench import Made, Workbench, run_method
 from splits import draw_stereo
+from suite.bootstrap import interval
+from suite.processes import measured
 
 ALANINE = "C[C@H](N)C(=O)O"
+
+WORKER = "conformer_suite.speed_worker"
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +277,12 @@ def test_steps_fit_the_calls_allowed() -> None:
 
 def test_speed_and_memory_are_of_a_fresh_process() -> None:
     task = {"smiles": "CCO", "n": 3, "threads": 1, "seed": 0, "relax": False, "device": "cpu"}
-    found = speed.measure(task)
+    found = measured(WORKER, task, 240)
     assert found["n"] == 3
     assert found["per_second"] == pytest.approx(3 / found["seconds"])
     # The worker needs no torch: a parent's memory must not show in it.
     assert 20 < found["loaded_mb"] <= found["peak_mb"] < 250
-    assert "error" in speed.measure({**task, "smiles": "not one"})
+    assert "error" in measured(WORKER, {**task, "smiles": "not one"}, 240)
 
 
 def test_rank_correlation_has_the_sign_of_likely_is_low() -> None:

@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from conformer_suite.methods import default_draws, etkdg, model_method, peers, variants
-from conformer_suite.options import Options, overrides, updated
+from conformer_suite.options import Options
 from conformer_suite.registry import REGISTRY
+from suite.options import overrides, updated
 
 
 def test_selection_keeps_n_of_what_was_drawn() -> None:
@@ -95,9 +96,9 @@ def test_wrong_settings_are_refused_at_once_and_faults_of_the_generator_are_not_
 
 
 def test_overrides_are_typed_and_checked() -> None:
-    found = overrides(["pdb.count=5", "pdb.init=noise,mix", "steps.nfe=3,10"], ["pdb", "steps"])
+    found = overrides(["pdb.count=5", "pdb.init=noise,mix", "steps.nfe=3,10"], ["pdb", "steps"], Options)
     assert found == {"pdb": {"count": 5, "init": ("noise", "mix")}, "steps": {"nfe": (3, 10)}}
     assert updated(Options(limit=3), {"limit": None, "count": 4}) == Options(limit=3, count=4)
     for wrong in ("pdb.count", "pdb.nothing=1", "other.count=1", "pdb.count=x"):
         with pytest.raises(InputError, match="--set"):
-            overrides([wrong], ["pdb"])
+            overrides([wrong], ["pdb"], Options)

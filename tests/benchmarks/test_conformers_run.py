@@ -14,7 +14,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import conformers
 from common import provenance
-from conformer_suite import sources, workbench
+from conformer_suite import workbench
+from suite import sources
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -15,6 +15,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from suite.processes import measured
 from vocoder_suite import badinput, calls, quality, restore, speed, streaming
 from vocoder_suite.clips import Clip, from_cache, from_folders
 from vocoder_suite.options import Options
@@ -28,6 +29,8 @@ from scoregen.hub import save_pretrained
 from ..audio.helpers import SPEC, SPEECH, small_vocoder, speech
 
 SHORT = Options(clips=1, seconds=0.6, steps=(1,), repeats=1, lengths=5)
+
+WORKER = "vocoder_suite.speed_worker"
 
 
 @pytest.fixture(scope="module")
@@ -170,13 +173,13 @@ def test_bad_input_is_told_file_by_file(bench: Workbench) -> None:
 def test_calls_and_memory_come_from_fresh_processes(model: str, tmp_path: Path) -> None:
     path = SPEECH / "lj_en" / "LJ001-0002.flac"
     common = {"method": "m", "threads": 1, "model": model, "sound": str(path), "seconds": 0.3, "repeats": 1}
-    made = speed.measure({**common, "kind": "synthesis", "steps": 1})
+    made = measured(WORKER, {**common, "kind": "synthesis", "steps": 1}, 600)
     assert made["times_real_time"] == pytest.approx(1 / made["seconds_per_second"])
-    held = speed.measure({**common, "kind": "memory", "steps": 1, "minutes": 0.02})
+    held = measured(WORKER, {**common, "kind": "memory", "steps": 1, "minutes": 0.02}, 600)
     assert held["audio_seconds"] == pytest.approx(1.2, abs=1e-3)
     assert held["length_exact"]
     assert held["peak_mb"] >= held["loaded_mb"] > 50
-    assert "error" in speed.measure({**common, "kind": "call", "peer": "nothing-of-that-name"})
+    assert "error" in measured(WORKER, {**common, "kind": "call", "peer": "nothing-of-that-name"}, 600)
 
 
 def test_a_call_is_one_call_of_the_network() -> None:
@@ -197,11 +200,11 @@ def test_speed_names_what_is_missing_and_compares_with_lmnt(
 ) -> None:
     asked = []
 
-    def measure(task: dict) -> dict:
+    def figures(module: str, task: dict, timeout: float) -> dict:
         asked.append(task)
         return {"seconds_per_second": 0.5 if task.get("peer") else 0.2, "peak_mb": 1.0}
 
-    monkeypatch.setattr(speed, "measure", measure)
+    monkeypatch.setattr(speed, "measured", figures)
     monkeypatch.setattr(speed, "find_spec", lambda name: None if name == "vocos" else object())
     result = speed.run(bench, replace(SHORT, threads=(1, 2), minutes=(0.1,)))
     assert result["missing"] == ["vocos"]
