@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 from rdkit import __version__ as rdkit_version
 from rdkit.Chem import Mol, PropertyPickleOptions
+
+from scoregen.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,13 @@ class Store:
         path = self._path(key, smiles, n)
         path.parent.mkdir(parents=True, exist_ok=True)
         graph = entry.mol.ToBinary(int(PropertyPickleOptions.AllProps)) if entry.mol is not None else b""
-        half = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(
-            half,
-            mol=np.frombuffer(graph, np.uint8),
-            positions=entry.positions,
-            times=np.array([entry.seconds, entry.cpu_seconds]),
-        )
-        half.replace(path)
+        with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(
+                stream,
+                mol=np.frombuffer(graph, np.uint8),
+                positions=entry.positions,
+                times=np.array([entry.seconds, entry.cpu_seconds]),
+            )
 
     def _path(self, key: str, smiles: str, n: int) -> Path:
         return self.folder / key / (hashlib.sha256(f"{smiles} {n}".encode()).hexdigest()[:24] + ".npz")

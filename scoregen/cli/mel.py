@@ -54,7 +54,7 @@ def mel(
     from scoregen.audio.znorm import with_stats
     from scoregen.errors import InputError
 
-    from .ui import emit, failed, progress
+    from .ui import emit, end_of_batch, failed_file, progress
 
     if show:
         emit(as_json, {"presets": table()}, listing())
@@ -76,19 +76,10 @@ def mel(
             source=known,
             suffix=None if format_ is None else f".{format_}",
             errors=errors,
-            on_failure=lambda name, reason: failed(name, None, reason.removeprefix(f"{name}: ")),
+            on_failure=failed_file,
             on_done=on_done,
         )
-    for notice in summary.notices:
-        typer.echo(f"note: {notice}", err=True)
-    lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
-    emit(
-        as_json,
-        summary.as_dict(),
-        f"{len(summary.outputs)} mels of '{spec.name}', {summary.audio_seconds:.1f} s of sound in "
-        f"{summary.seconds:.1f} s → {out}{lost}",
-    )
-    raise typer.Exit(1 if summary.failures else 0)
+    end_of_batch(summary, as_json, f"{len(summary.outputs)} mels of '{spec.name}'", out)
 
 
 def _preset(name: str | None) -> MelSpec | None:

@@ -52,7 +52,7 @@ def restore(
     from scoregen.audio.restore_files import run_restore
     from scoregen.audio.vocoder import Vocoder
 
-    from .ui import emit, failed, pick_device, progress
+    from .ui import end_of_batch, failed_file, pick_device, progress
 
     damage = _damage(gap, gaps, bandwidth, snr)
     vocoder = Vocoder.from_pretrained(model, pick_device(device))
@@ -67,19 +67,10 @@ def restore(
             samples=samples,
             spread=spread,
             errors=errors,
-            on_failure=lambda name, reason: failed(name, None, reason.removeprefix(f"{name}: ")),
+            on_failure=failed_file,
             on_done=on_done,
         )
-    for notice in summary.notices:
-        typer.echo(f"note: {notice}", err=True)
-    lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
-    emit(
-        as_json,
-        summary.as_dict(),
-        f"{len(summary.outputs)} restored, {summary.audio_seconds:.1f} s of sound in "
-        f"{summary.seconds:.1f} s → {out}{lost}",
-    )
-    raise typer.Exit(1 if summary.failures else 0)
+    end_of_batch(summary, as_json, f"{len(summary.outputs)} restored", out)
 
 
 def _damage(

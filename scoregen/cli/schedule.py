@@ -52,7 +52,7 @@ def schedule(
     from scoregen.errors import InputError
     from scoregen.files import atomic_path
 
-    from .ui import emit, failed, pick_device, progress
+    from .ui import emit, failed_file, pick_device, progress
 
     if steps < 1:
         raise InputError(f"--steps {steps}: need at least 1")
@@ -60,7 +60,7 @@ def schedule(
     chain_of(vocoder)
     mels, failures = read_mels([path for path, _ in find_inputs(inputs, SOUND + MELS)], vocoder)
     for name, reason in failures:
-        failed(name, None, reason.removeprefix(f"{name}: "))
+        failed_file(name, reason)
     if not mels:
         raise InputError("none of the inputs can be used; give recordings or mels of a few seconds")
     started = time.monotonic()

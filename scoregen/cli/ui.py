@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from scoregen.audio.batch import Batch
 
 
 @contextmanager
@@ -46,6 +49,29 @@ def failed(text: str, line: int | None, reason: str) -> None:
     """One line on stderr for an input that failed."""
     where = f" (line {line})" if line else ""
     typer.echo(f"failed: {text}{where}: {reason}", err=True)
+
+
+def failed_file(name: str, reason: str) -> None:
+    """:func:`failed` for a file, whose reason may begin with its name."""
+    failed(name, None, reason.removeprefix(f"{name}: "))
+
+
+def end_of_batch(summary: Batch, as_json: bool, made: str, where: Path, also: str = "") -> NoReturn:
+    """Show what came of a batch of files, and leave: exit code 1 if some failed, else 0.
+
+    Args:
+        summary: of the batch.
+        as_json: one JSON object instead of a line.
+        made: what was made, in words, such as ``3 waveforms``.
+        where: the output.
+        also: what to say after the time it took.
+    """
+    for notice in summary.notices:
+        typer.echo(f"note: {notice}", err=True)
+    lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
+    sound = f"{summary.audio_seconds:.1f} s of sound in {summary.seconds:.1f} s"
+    emit(as_json, summary.as_dict(), f"{made}, {sound}{also} → {where}{lost}")
+    raise typer.Exit(1 if summary.failures else 0)
 
 
 def pick_device(name: str) -> str:

@@ -44,7 +44,7 @@ def vocode(
     from scoregen.audio.pipeline import run_vocode
     from scoregen.audio.vocoder import Vocoder
 
-    from .ui import emit, failed, pick_device, progress
+    from .ui import end_of_batch, failed_file, pick_device, progress
 
     vocoder = Vocoder.from_pretrained(model, pick_device(device))
     with progress("clips") as on_done:
@@ -57,17 +57,8 @@ def vocode(
             stream=stream,
             block=block,
             errors=errors,
-            on_failure=lambda name, reason: failed(name, None, reason.removeprefix(f"{name}: ")),
+            on_failure=failed_file,
             on_done=on_done,
         )
-    for notice in summary.notices:
-        typer.echo(f"note: {notice}", err=True)
-    lost = f"; {len(summary.failures)} of {summary.inputs} inputs failed" if summary.failures else ""
     wait = "" if summary.latency is None else f", latency {summary.latency:.2f} s"
-    emit(
-        as_json,
-        summary.as_dict(),
-        f"{len(summary.outputs)} waveforms, {summary.audio_seconds:.1f} s of sound in "
-        f"{summary.seconds:.1f} s{wait} → {out}{lost}",
-    )
-    raise typer.Exit(1 if summary.failures else 0)
+    end_of_batch(summary, as_json, f"{len(summary.outputs)} waveforms", out, wait)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,42 +16,14 @@ from scoregen.audio import pipeline
 from scoregen.audio.files import read_clip
 from scoregen.audio.mel import PRESETS
 from scoregen.audio.melfile import write_mel
-from scoregen.cli import main
-from scoregen.hub import save_pretrained
 
-from .helpers import CLIPS, SPEC, SPEECH, mel_of, small_vocoder, speech
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model") / "small"
-    vocoder = small_vocoder()
-    save_pretrained(folder, "audio", vocoder.config.model_dump(mode="json"), vocoder.denoiser.state_dict())
-    return str(folder)
-
-
-@dataclass(frozen=True)
-class Result:
-    exit_code: int
-    stdout: str
-    stderr: str
+from .conftest import Result
+from .helpers import CLIPS, SPEC, SPEECH, mel_of, speech
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """The whole command line, with its exit codes."""
-
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["scoregen", "vocode", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        return Result(code, *capfd.readouterr())
-
-    return call
+def run(command_line: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda *arguments: command_line("vocode", *arguments)
 
 
 def test_one_file(tmp_path: Path, model: str, run: Callable[..., Result]) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +15,15 @@ import torch
 from scoregen.audio.files import read_clip, resample
 from scoregen.audio.mel import PRESETS
 from scoregen.audio.melfile import read_mel, write_mel
-from scoregen.cli import main
 from scoregen.hub import save_pretrained
 
+from .conftest import Result
 from .helpers import CLIPS, SPEC, SPEECH, small_vocoder, speech
 
 
-@dataclass(frozen=True)
-class Result:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """The whole command line, with its exit codes."""
-
-    def call(*arguments: object, command: str = "mel") -> Result:
-        monkeypatch.setattr(sys, "argv", ["scoregen", command, *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        return Result(code, *capfd.readouterr())
-
-    return call
+def run(command_line: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda *arguments, command="mel": command_line(command, *arguments)
 
 
 def expected(clip: Path, name: str) -> torch.Tensor:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +12,9 @@ import pytest
 import soundfile
 
 from scoregen.audio.files import read_clip
-from scoregen.cli import main
-from scoregen.hub import save_pretrained
 
-from .helpers import small_vocoder, speech
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model") / "small"
-    vocoder = small_vocoder()
-    save_pretrained(folder, "audio", vocoder.config.model_dump(mode="json"), vocoder.denoiser.state_dict())
-    return str(folder)
+from .conftest import Result
+from .helpers import speech
 
 
 @pytest.fixture
@@ -38,31 +27,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-@dataclass(frozen=True)
-class Result:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], model: str
-) -> Callable[..., Result]:
-    """The whole command line, with its exit codes."""
-
-    def call(*arguments: object) -> Result:
-        common = ["--model", model, "--steps", "1"]
-        monkeypatch.setattr(sys, "argv", ["scoregen", "restore", *map(str, arguments), *common])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        return Result(code, *capfd.readouterr())
-
-    return call
+def run(command_line: Callable[..., Result], model: str) -> Callable[..., Result]:
+    return lambda *arguments: command_line("restore", *arguments, "--model", model, "--steps", "1")
 
 
 def pcm(path: Path) -> np.ndarray:
