@@ -42,6 +42,8 @@ class AudioBatch:
 class Crops:
     """Random pieces of the recordings of a cache, each as likely as it is long.
 
+    Their mels are computed, or taken from the cache where it holds some (those that a TTS made).
+
     Args:
         spec: mel convention, that of the cache.
         data: cache, length and number of the crops.
@@ -60,6 +62,7 @@ class Crops:
                 f"{data.cache}: prepared for '{name}', the model wants '{spec.name}'; prepare it again"
             )
         self.frames = self.cache.lengths("wave") // spec.hop
+        self.stored = "mel" in self.cache.fields
         self.records: dict[str, np.ndarray] = {}
         self.shares: dict[str, np.ndarray] = {}
         for split in ("train", "dev"):
@@ -83,23 +86,38 @@ class Crops:
 
     def _draw(self, split: str, rng: np.random.Generator) -> AudioBatch:
         hop, frames = self.spec.hop, self.data.frames
-        margin = -(-self.spec.n_fft // hop)
         waves, mels, ids = [], [], []
         for _ in range(self.data.batch):
             place = int(np.searchsorted(self.shares[split], rng.random()))
             record = int(self.records[split][min(place, len(self.records[split]) - 1)])
             first = int(rng.integers(self.frames[record] - frames + 1))
-            # The mel of the crop comes from a longer piece, so its edge frames see the true neighbours.
-            low = max(0, first - margin)
-            piece = self.cache[record]["wave"][low * hop : (first + frames + margin) * hop]
-            wave = torch.from_numpy(piece.astype(np.float32) / 32767)
-            wave = wave[: len(wave) // hop * hop]
-            mel = aligned(self.spec, self.spec(wave), len(wave) // hop)
-            mels.append(mel[:, first - low : first - low + frames])
-            waves.append(wave[(first - low) * hop : (first - low + frames) * hop])
+            crop = self._stored if self.stored else self._computed
+            wave, mel = crop(record, first)
+            waves.append(wave)
+            mels.append(mel)
             ids.append(record * 2**32 + first)
         wave = faded(torch.stack(waves), hop // 2)
         return AudioBatch(wave, torch.stack(mels), torch.tensor(ids))
+
+    def _computed(self, record: int, first: int) -> tuple[Tensor, Tensor]:
+        """Wave ``(frames * hop,)`` and mel ``(n_mels, frames)`` of a crop; the mel comes from a longer piece,
+        so its edge frames see the true neighbours."""
+        hop, frames = self.spec.hop, self.data.frames
+        margin = -(-self.spec.n_fft // hop)
+        low = max(0, first - margin)
+        wave = _float(self.cache[record]["wave"][low * hop : (first + frames + margin) * hop])
+        wave = wave[: len(wave) // hop * hop]
+        mel = aligned(self.spec, self.spec(wave), len(wave) // hop)
+        inside = wave[(first - low) * hop : (first - low + frames) * hop]
+        return inside, mel[:, first - low : first - low + frames]
+
+    def _stored(self, record: int, first: int) -> tuple[Tensor, Tensor]:
+        """The same with the mel that the cache holds."""
+        hop, frames = self.spec.hop, self.data.frames
+        held = self.cache[record]
+        # One more frame, which centred conventions average with the last.
+        mel = torch.from_numpy(held["mel"][first : first + frames + 1].T.copy())
+        return _float(held["wave"][first * hop : (first + frames) * hop]), aligned(self.spec, mel, frames)
 
     def provenance(self) -> dict[str, Any]:
         """Data conventions, speakers and counts."""
@@ -112,3 +130,7 @@ class Crops:
             "training_clips": len(self.records["train"]),
             "training_hours": round(float(hours), 3),
         }
+
+
+def _float(wave: np.ndarray) -> Tensor:
+    return torch.from_numpy(wave.astype(np.float32) / 32767)

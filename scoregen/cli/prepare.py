@@ -157,7 +157,7 @@ def _audio(
 
     from .ui import emit, failed, progress
 
-    options = {} if dev_fraction is None else {"dev_fraction": dev_fraction}
+    options: dict[str, Any] = {} if dev_fraction is None else {"dev_fraction": dev_fraction}
     with progress("clips") as update:
         done = prepare_audio(
             [Path(source) for source in sources],

@@ -6,8 +6,6 @@ and the model after are measured on that part with the same noise and the same s
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import shutil
@@ -18,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rdkit import Chem
 
 from scoregen.errors import InputError
 from scoregen.files import atomic_folder
-from scoregen.hub import find_model, from_pretrained, read_config, save_pretrained
+from scoregen.hub import find_model, read_config, save_pretrained
 from scoregen.training.cache import Cache, CacheWriter
-from scoregen.training.checkpoint import checkpoints
-from scoregen.training.config import RunConfig, TrainConfig, validate
-from scoregen.training.loop import train
+from scoregen.training.config import RunConfig, validate
+from scoregen.training.finetune import Outcome, claim, digests, short_run, tuned, work_folder
 
 from .conformers import ConformerGenerator
 from .finetune_card import model_card
@@ -98,36 +94,18 @@ class FinetuneSettings:
 
 
 @dataclass
-class Finetuned:
-    """What a fine-tuning run did.
+class Finetuned(Outcome):
+    """What a fine-tuning run did; see :class:`scoregen.training.finetune.Outcome`.
 
     Args:
-        output: the model folder.
-        sources: file names.
-        steps: steps done in all; fewer than asked for where the time ran out.
         records, molecules: counts by split (``train``, ``dev``, ``benchmark``).
-        skipped: unusable records by reason.
-        before, after: figures on the development part: ``denoising_error`` (whitened, 1 = no knowledge), and
-            ``amr_r``, ``cov_r_0.5``, … of generated conformers.
-        improved: whether the denoising error fell.
+
+    ``before`` and ``after`` hold ``denoising_error`` (whitened, 1 = no knowledge), which decides whether the
+    model ``improved``, and ``amr_r``, ``cov_r_0.5``, … of generated conformers.
     """
 
-    output: str
-    sources: list[str]
-    settings: dict[str, Any]
-    steps: int = 0
     records: dict[str, int] = field(default_factory=dict)
     molecules: dict[str, int] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
-    before: dict[str, float] = field(default_factory=dict)
-    after: dict[str, float] = field(default_factory=dict)
-    improved: bool = False
-    finished: bool = True
-    seconds: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able summary."""
-        return asdict(self)
 
 
 def finetune(
@@ -165,7 +143,7 @@ def finetune(
     started = time.monotonic()
     wanted = settings or FinetuneSettings()
     say = notify or (lambda line: None)
-    out, work = Path(out), Path(f"{os.fspath(out).rstrip('/')}.run")
+    out, work = Path(out), work_folder(out)
     base = find_model(wanted.model)
     content = read_config(base)
     if content["modality"] != "molecules":
@@ -178,9 +156,9 @@ def finetune(
         "holdout": [os.fspath(file) for file in holdout],
         "replay": None if replay is None else os.fspath(replay),
         **asdict(wanted),
-        "digests": _digests([*sources, *holdout, base / "config.json", base / "model.safetensors"]),
+        "digests": digests([*sources, *holdout, base / "config.json", base / "model.safetensors"]),
     }
-    _claim(out, work, base, asked, resume)
+    claim(out, work, base, asked, resume)
 
     say(f"preparing {', '.join(Path(source).name for source in sources)}")
     done = Finetuned(str(out), [Path(source).name for source in sources], asdict(wanted))
@@ -190,17 +168,18 @@ def finetune(
     task = ConformerTask(model_config, data_config, wanted.seed)
     ensembles = development(sources, cache, wanted.samples)
 
-    say("measuring the model as it is")
-    done.before = measure(before.denoiser, task, ensembles, wanted.theory, wanted.seed)
-    say(f"training on {done.molecules['train']} molecules")
-    left = max_seconds - (time.monotonic() - started)
-    run = train(config, resume=resume, max_seconds=left)
-    done.steps = int(checkpoints(run)[-1].name.removeprefix("step-"))
-    done.finished = done.steps >= wanted.steps
-    best = from_pretrained(run / "best", "molecules", device)
-    say("measuring the new model")
-    done.after = measure(best.denoiser, task, ensembles, wanted.theory, wanted.seed)
-    done.improved = done.after["denoising_error"] < done.before["denoising_error"]
+    best = tuned(
+        config,
+        before.denoiser,
+        lambda denoiser: measure(denoiser, task, ensembles, wanted.theory, wanted.seed),
+        done,
+        judge="denoising_error",
+        training_on=f"{done.molecules['train']} molecules",
+        resume=resume,
+        deadline=started + max_seconds,
+        device=device,
+        say=say,
+    )
     done.seconds = time.monotonic() - started
 
     earlier = content["info"].get("training", {}).get("data", {}).get("theory", {})
@@ -212,51 +191,13 @@ def finetune(
         "theory": wanted.theory,
         "training": {"data": {"theory": told, **levels}},
         "base": {"model": wanted.model, "info": content["info"]},
-        "finetune": {key: value for key, value in done.as_dict().items() if key not in ("output", "seconds")},
+        "finetune": done.lasting(),
     }
     card = model_card(out.name, done)
     save_pretrained(out, "molecules", content["model"], best.denoiser.state_dict(), info, card)
     if done.finished:
         shutil.rmtree(work)
     return done
-
-
-def _claim(out: Path, work: Path, base: Path, asked: dict[str, Any], resume: bool) -> None:
-    """Refuse folders that hold something else; note in the work folder what it is for."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file())):
-        raise InputError(f"{out}: exists and is no model folder; choose another -o")
-    if out.exists() and out.resolve() == base.resolve():
-        raise InputError(f"{out}: is the model to start from; choose another -o")
-    note = work / "finetune.json"
-    if work.exists():
-        if not resume:
-            raise InputError(f"{work}: holds an unfinished run; pass --resume to go on, or remove the folder")
-        try:
-            before = json.loads(note.read_text())
-        except (OSError, ValueError):
-            raise InputError(f"{work}: holds no fine-tuning run; remove it or choose another -o") from None
-        if changed := sorted(key for key in asked if key != "digests" and asked[key] != before.get(key)):
-            raise InputError(
-                f"{work}: was started with another {', '.join(changed)}; give the same to --resume"
-            )
-        if edited := dict(asked["digests"].items() ^ before.get("digests", {}).items()):
-            raise InputError(
-                f"{', '.join(sorted(edited))}: changed since the run in {work} was started; "
-                "remove that folder to start anew"
-            )
-        return
-    work.mkdir(parents=True)
-    note.write_text(json.dumps(asked, indent=1) + "\n")
-
-
-def _digests(files: Sequence[PathLike]) -> dict[str, str]:
-    """Hash of each file by name; a file that cannot be read is left to who reads it."""
-    digests = {}
-    for file in files:
-        if Path(file).is_file():
-            with open(file, "rb") as stream:
-                digests[os.fspath(file)] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digests
 
 
 def _prepared(
@@ -368,7 +309,6 @@ def _run_config(
         **levels,
     }
     validate(ConformerDataConfig, data, "data")
-    every = max(10, min(settings.steps // 10, 100))
     return RunConfig(
         modality="molecules",
         run=work / "train",
@@ -376,17 +316,7 @@ def _run_config(
         init=str(base),
         model=content["model"],
         data={**data, "cache": str(cache.path)},
-        train=TrainConfig(
-            steps=settings.steps,
-            learning_rate=settings.learning_rate,
-            warmup=min(100, settings.steps // 10),
-            decay=0.5,
-            ema=0.995 if settings.steps >= 1000 else 0.99,
-            device="cuda" if device == "cuda" else "cpu",
-            threads=torch.get_num_threads(),
-            eval_every=every,
-            checkpoint_every=every,
-        ),
+        train=short_run(settings.steps, settings.learning_rate, device),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scoregen.training.finetune import figures_table, training_line
+
 if TYPE_CHECKING:
     from .finetune import Finetuned
 
@@ -17,14 +19,9 @@ _ROWS = (
 )
 
 
-def figures_table(done: Finetuned) -> str:
+def figures(done: Finetuned) -> str:
     """The figures before and after, as a Markdown table."""
-    lines = ["| on the development part | before | after |", "|---|---|---|"]
-    for key, name in _ROWS:
-        before, after = done.before.get(key), done.after.get(key)
-        if before is not None and after is not None:
-            lines.append(f"| {name} | {_number(before)} | {_number(after)} |")
-    return "\n".join(lines)
+    return figures_table(_ROWS, done)
 
 
 def model_card(name: str, done: Finetuned) -> str:
@@ -36,7 +33,6 @@ def model_card(name: str, done: Finetuned) -> str:
         verdict = f"**The error on molecules not trained on did not fall: `{settings['model']}` is better.**"
     generated = int(done.before.get("molecules", 0))
     scored = f" Conformers were generated for {generated} of its molecules." if generated else ""
-    stopped = "" if done.finished else f" of {settings['steps']} planned; the time ran out"
     return f"""# {name}
 
 `{settings["model"]}` fine-tuned for conformers on one's own structures.
@@ -53,7 +49,7 @@ def model_card(name: str, done: Finetuned) -> str:
 
 ## Training
 
-{done.steps} steps{stopped}, learning rate {settings["learning_rate"]:g}, seed {settings["seed"]}.
+{training_line(done, settings["learning_rate"])}
 
 ## Before and after
 
@@ -61,9 +57,5 @@ def model_card(name: str, done: Finetuned) -> str:
 The weights are those with the least error on this part out of ten or more tries, so the figures after are a
 little too good; for untouched ones keep molecules out with --holdout and use `scoregen evaluate conformers`.
 
-{figures_table(done)}
+{figures(done)}
 """
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() and value != 0 else f"{value:.3f}"
