@@ -36,7 +36,10 @@ class Batch(Protocol):
 
 
 class Task(Protocol):
-    """Training side of a modality: batches that are pure functions of (seed, step), and their loss."""
+    """Training side of a modality: batches that are pure functions of (seed, step), and their loss.
+
+    A task may also show what the model makes: :class:`scoregen.training.previews.Previewing`.
+    """
 
     def batch(self, step: int) -> Any:
         """The CPU batch of a training step; the same for the same seed and step, in any process."""

@@ -13,6 +13,7 @@ from scoregen.core.losses import denoising_error, noised
 from scoregen.core.noise import Noise
 from scoregen.core.sde import SDE
 from scoregen.core.weighting import EDMWeight, LogNormalTimes
+from scoregen.training.previews import Picture, Sound
 
 from . import heap
 from .config import VocoderDataConfig, VocoderModelConfig
@@ -22,6 +23,7 @@ from .guided import Condition, Guided
 from .losses import mr_stft
 from .mel import aligned
 from .phase import analyse, faded, outer, synthesise
+from .previews import Previews
 
 # Stages of the keyed noise within a step, beside 0 for the diffusion noise.
 _PHASES = 1
@@ -55,6 +57,7 @@ class VocoderTask:
         self.crops = Crops(self.spec, data, seed)
         self.times = LogNormalTimes(data.log_sigma_mean, data.log_sigma_std)
         self.weight = EDMWeight(1.0)
+        self.shown = Previews(self.crops.cache, model)
 
     def batch(self, step: int) -> AudioBatch:
         """The batch of a training step, a pure function of (seed, step)."""
@@ -63,6 +66,10 @@ class VocoderTask:
     def dev_batches(self) -> list[AudioBatch]:
         """Fixed crops of held-out clips."""
         return self.crops.dev_batches()
+
+    def previews(self, denoiser: Denoiser) -> list[Sound | Picture]:
+        """Held-out clips and what the model makes of their mels."""
+        return self.shown(denoiser)
 
     def loss(self, denoiser: Denoiser, batch: AudioBatch, step: int) -> dict[str, Tensor]:
         """Loss of a batch, and its parts."""

@@ -39,6 +39,7 @@ class TrainConfig(Strict):
     workers: int = Field(0, ge=0, description="data-loading processes; 0 loads in the training process")
     log_every: int = Field(20, ge=1)
     eval_every: int = Field(1000, ge=1)
+    previews: bool = Field(True, description="sounds and pictures in TensorBoard at every evaluation")
     checkpoint_every: int = Field(500, ge=1)
     keep: int = Field(2, ge=1, description="checkpoints kept")
 

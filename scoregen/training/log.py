@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from scoregen.files import atomic_path
+
+from .previews import Picture, Sound
 
 
 class RunLog:
@@ -30,6 +34,7 @@ class RunLog:
             target.write_text("".join(line + "\n" for line in kept))
         self._stream = open(self.path, "a")  # noqa: SIM115
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+        self._shown: set[str] = set()
 
     def _lines(self) -> list[str]:
         # A killed process may leave a torn last line.
@@ -49,8 +54,21 @@ class RunLog:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
+    def show(self, step: int, previews: Iterable[Sound | Picture]) -> None:
+        """Put sounds and pictures on the board; fixed ones once in the life of this object."""
+        for preview in previews:
+            if preview.fixed and preview.tag in self._shown:
+                continue
+            self._shown.add(preview.tag)
+            if isinstance(preview, Sound):
+                wave = np.nan_to_num(preview.wave, posinf=1.0, neginf=-1.0).clip(-1, 1)
+                self._board.add_audio(preview.tag, wave, step, preview.sample_rate)
+            else:
+                self._board.add_image(preview.tag, preview.pixels, step, dataformats="HWC")
+
     def sync(self) -> None:
         """Force the log to disk; called before a checkpoint so that the log never lags behind it."""
+        self._board.flush()
         self._stream.flush()
         os.fsync(self._stream.fileno())
 

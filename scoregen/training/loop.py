@@ -29,6 +29,7 @@ from scoregen.modality import Modality, Task
 from . import checkpoint
 from .config import RunConfig, TrainConfig
 from .log import RunLog
+from .previews import Previewing
 
 
 class TrainingDiverged(ScoregenError, FloatingPointError):
@@ -225,7 +226,7 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self, log: RunLog) -> None:
-        """Held-out loss of the averaged weights; the best so far becomes ``best/``."""
+        """Held-out loss and previews of the averaged weights; the best so far becomes ``best/``."""
         batches = self.task.dev_batches()
         if not batches:
             return
@@ -235,6 +236,8 @@ class Trainer:
                 float(self.task.loss(self.denoiser, batch.to(self.fabric.device), -1 - k)["loss"])
                 for k, batch in enumerate(batches)
             ]
+            if self.settings.previews and isinstance(self.task, Previewing):
+                log.show(self.progress.step, self.task.previews(self.denoiser))
             self.denoiser.train()
         loss = sum(losses) / len(losses)
         log.write(self.progress.step, dev_loss=loss)
