@@ -122,6 +122,7 @@ def finetune(
     max_seconds: float = math.inf,
     device: str = "cpu",
     notify: Callable[[str], None] | None = None,
+    on_failure: Callable[[str, str], None] | None = None,
 ) -> FinetunedVocoder:
     """Go on training a vocoder on recordings, and write the result as a model folder.
 
@@ -139,6 +140,7 @@ def finetune(
         max_seconds: stop training after this much time, preparation included.
         device: ``"cpu"`` or ``"cuda"``.
         notify: told what goes on, one line at a time.
+        on_failure: called with (file, reason) of each input left out, before training begins.
 
     Raises:
         InputError: nothing to train on or nothing to compare on, a folder in the way, another model kind.
@@ -163,6 +165,9 @@ def finetune(
     done = FinetunedVocoder(str(out), names, asdict(wanted), mels=None if mels is None else Path(mels).name)
     data = _data(content["info"], wanted)
     cache = _prepared(sources, mels, work, before.config.spec(), data["frames"], wanted.dev_fraction, done)
+    if on_failure is not None:
+        for name, reason in done.failures:
+            on_failure(name, reason)
     done.learning_rate = wanted.learning_rate or _earlier_rate(content["info"])
     config = RunConfig(
         modality="audio",

@@ -167,9 +167,7 @@ def _vocoder(
 
     from .ui import failed_file
 
-    done = run(sources, out, VocoderFinetuneSettings(**settings), **how)
-    for name, reason in done.failures:
-        failed_file(name, reason)
+    done = run(sources, out, VocoderFinetuneSettings(**settings), **how, on_failure=failed_file)
     for notice in done.notices:
         typer.echo(f"note: {notice}", err=True)
     lost = f"; {len(done.failures)} files left out" if done.failures else ""

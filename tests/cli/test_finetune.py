@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scoregen.hub import save_pretrained
+
+from ..audio.helpers import SPEECH, small_vocoder
 from ..molecules.samples import DATA
 from ..molecules.test_finetune import SAMPLE, tiny_model
 
@@ -36,17 +39,52 @@ def test_bad_input_is_one_line(scoregen, tmp_path: Path) -> None:
     assert not (tmp_path / "m.run").exists()
 
 
+def tutorial(number: int) -> list[list[str]]:
+    """The words of the commands in a block of the tutorial."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    return [shlex.split(line) for line in blocks[number].replace("\\\n", " ").splitlines() if line.strip()]
+
+
 def test_the_commands_of_the_tutorial_run(scoregen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As written, but from a tiny model and for two steps."""
     base = tiny_model(tmp_path / "tiny")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "molecules").symlink_to(DATA)
     monkeypatch.chdir(tmp_path)
-    block = re.search(r"^```sh\n(.*?)^```", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
-    assert block is not None
-    commands = [shlex.split(line) for line in block[1].replace("\\\n", " ").splitlines() if line.strip()]
+    commands = tutorial(0)
     assert [words[:2] for words in commands] == [["scoregen", "finetune"], ["scoregen", "conformers"]]
     first = scoregen(*commands[0][1:], "--model", base, "--steps", 2, "--samples", 0)
     assert first.code in (0, 1), first.err
     second = scoregen(*commands[1][1:])
     assert Path(commands[1][commands[1].index("-o") + 1]).exists(), second.err
+
+
+def test_the_commands_for_a_vocoder_run(scoregen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, but from a small model and for one step."""
+    vocoder = small_vocoder()
+    info = {"training": {"data": {"frames": 16, "batch": 2, "dev_batches": 1}}}
+    values = vocoder.config.model_dump(mode="json")
+    save_pretrained(tmp_path / "small", "audio", values, vocoder.denoiser.state_dict(), info)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "speech").symlink_to(SPEECH)
+    monkeypatch.chdir(tmp_path)
+    commands = tutorial(1)
+    assert [words[:2] for words in commands] == [["scoregen", "finetune"], ["scoregen", "vocode"]]
+    first = scoregen(*commands[0][1:], "--model", tmp_path / "small", "--steps", 1, "--samples", 0)
+    assert first.code in (0, 1), first.err
+    assert "4 recordings" in first.out and "| denoising loss |" in first.out
+    second = scoregen(*commands[1][1:], "--steps", 1)
+    assert second.code == 0 and (tmp_path / "my-voice.wav").exists(), second.err
+
+
+def test_each_kind_refuses_the_options_of_the_other(scoregen, tmp_path: Path) -> None:
+    sound = ("finetune", SPEECH, "-o", tmp_path / "m")
+    for extra, message in (
+        (("--model", "vocoder-small-22k", "--replay", tmp_path), "--replay: not for 'vocoder-small-22k'"),
+        (("--mels", tmp_path), "--mels: not for 'conformer-small', a model of modality 'molecules'"),
+        ((), "for recordings pass --model vocoder-small-22k"),
+        (("--model", "nobody"), "model 'nobody' not found"),
+    ):
+        done = scoregen(*sound, *extra)
+        assert done.code == 2 and message in done.err.strip().splitlines()[-1]
+    assert not (tmp_path / "m.run").exists()
