@@ -61,7 +61,7 @@ class Previews:
 
     @torch.no_grad()
     def __call__(self, denoiser: Denoiser) -> list[Sound | Picture]:
-        """Recording, synthesis, and their log-mels, of each clip; a synthesis that is not finite is left out."""
+        """Recording, synthesis and both log-mels of each clip; a synthesis that is not finite is left out."""
         shown: list[Sound | Picture] = []
         device = next(denoiser.parameters()).device
         render = renderer(denoiser, self.model)

@@ -12,6 +12,7 @@ from scoregen.errors import InputError, ScoregenError
 from .conformers import conformers
 from .demo import demo
 from .evaluate import evaluate
+from .export import export
 from .finetune import finetune
 from .mel import mel
 from .models import models
@@ -55,6 +56,7 @@ app.command()(schedule)
 app.command()(prepare)
 app.command()(train)
 app.command()(finetune)
+app.command()(export)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(models, name="models")
 app.command()(demo)

@@ -85,7 +85,9 @@ class DenseSpace:
     def __post_init__(self) -> None:
         if len(self.shape) == 0 or min(self.shape) < 1:
             raise ValueError(f"a dense space needs a positive shape, batch first, got {tuple(self.shape)}")
-        if self.scale is not None and not bool((self.scale > 0).all()):
+        # While a graph is traced the scale has no values to look at.
+        traced = torch.compiler.is_exporting()
+        if self.scale is not None and not traced and not bool((self.scale > 0).all()):
             raise ValueError("the noise scale must be positive everywhere")
 
     @property

@@ -53,6 +53,6 @@ class Previewing(Protocol):
     def previews(self, denoiser: Denoiser) -> Sequence[Sound | Picture]:
         """What the model makes now, of the same held-out data each time; empty where nothing is held out.
 
-        Called without gradients, with the averaged weights, in evaluation mode. It must leave the global random
-        state alone: a resumed run repeats an undisturbed one bit by bit.
+        Called without gradients, with the averaged weights, in evaluation mode. It must leave the global
+        random state alone: a resumed run repeats an undisturbed one bit by bit.
         """
