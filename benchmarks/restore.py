@@ -167,7 +167,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", nargs="+", default=["data/speech"], help="folders, one a speaker inside")
-    parser.add_argument("--model", default="vocoder-small-22k")
+    parser.add_argument("--model", default="vocoder-fast-22k")
     parser.add_argument("--limit", type=int, default=4, help="clips")
     parser.add_argument("--seconds", type=float, default=6.0, help="longer clips are cut")
     parser.add_argument("--steps", type=int, default=6)

@@ -80,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, nargs="+", default=[Path("data/speech")], help="folders, one a speaker inside")
     add("--cache", type=Path, help="prepared cache, instead of --data")
-    add("--models", nargs="+", default=["vocoder-small-22k"], help="shipped names or model folders")
+    add("--models", nargs="+", default=["vocoder-fast-22k"], help="shipped names or model folders")
     add("--sections", nargs="+", choices=list(REGISTRY), default=list(REGISTRY), help="default: all")
     add("--clips", type=int, help="clips of each speaker, the first; 0 for all (default: the section's)")
     add("--seconds", type=float, help="longer clips are cut (default: the section's)")

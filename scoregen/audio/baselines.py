@@ -7,7 +7,7 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional
 
-from .estimate import pseudo_inverse
+from .matching import pseudo_inverse
 from .mel import MelSpec, aligned
 from .phase import outer
 

@@ -17,6 +17,7 @@ from .frames import FrameNet, FrameNetConfig
 from .guided import Guided
 from .mel import MelSpec
 from .prior import Prior
+from .spectrum import SpectrumConfig
 from .wavegrad import WaveGrad, WaveGradConfig
 
 
@@ -50,6 +51,18 @@ class FrameNetworkConfig(Strict):
     layers: int = 6
     kernel: int = 7
     expansion: int = 3
+
+
+class SpectrumNetworkConfig(Strict):
+    """Sizes of what tells magnitudes and phase differences; see
+    :class:`scoregen.audio.spectrum.SpectrumConfig`."""
+
+    width: int = 320
+    layers: int = 6
+    kernel: int = 5
+    expansion: int = 3
+    finer: int = 2
+    bins: int = 256
 
 
 class ChainConfig(Strict):
@@ -88,20 +101,18 @@ class VocoderModelConfig(Strict):
 
     mel: str | dict[str, Any] = Field("hifigan-22k", description="preset name or a full MelSpec")
     prior: PriorConfig = PriorConfig()
-    network: WaveNetworkConfig | FrameNetworkConfig = WaveNetworkConfig()
+    network: WaveNetworkConfig | FrameNetworkConfig | None = None
     chain: ChainConfig | None = None
-    magnitude_width: int = Field(256, ge=1)
+    spectrum: SpectrumNetworkConfig = SpectrumNetworkConfig()
     trust: float = Field(0.3, gt=0, description="floor of the estimated magnitudes in the Wiener filter")
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(20.0, gt=0)
-    iterations: int = Field(8, ge=0, description="Griffin-Lim iterations in each network call")
-    phases: Literal["noise", "heap"] = Field(
-        "noise", description="where the estimate's phases come from: noise, or the magnitudes' slopes"
+    rounds: int = Field(20, ge=0, description="of the power method, in the estimate from the mel alone")
+    iterations: int = Field(8, ge=0, description="of the power method, in each network call")
+    blend: float = Field(
+        0.05, gt=0, description="noise level at which filter and phases found weigh the same"
     )
-    slopes: bool = Field(False, description="correct the magnitudes' slopes by what was learned")
-    rounds: int = Field(6, ge=1, description="of eight Griffin-Lim iterations, in the estimate")
-    blend: float = Field(0.02, gt=0, description="noise level at which filter and Griffin-Lim weigh the same")
-    init: Literal["noise", "griffinlim"] = Field("griffinlim", description="where the reverse process starts")
+    init: Literal["noise", "estimate"] = Field("estimate", description="where the reverse process starts")
     start: float = Field(0.1, gt=0, description="noise level it starts at")
 
     def spec(self) -> MelSpec:
@@ -125,12 +136,13 @@ class VocoderDataConfig(Strict):
     log_sigma_mean: float = -1.6
     log_sigma_std: float = Field(0.9, gt=0)
     on_policy: float = Field(0.5, ge=0, le=1, description="share of crops noised from the estimate")
-    on_policy_iterations: int = Field(10, ge=0)
     matching_weight: float = Field(1.0, ge=0)
     spectral_weight: float = Field(1.0, ge=0)
     mel_weight: float = Field(0.0, ge=0, description="of the log-mel distance, which phases do not enter")
-    magnitude_weight: float = Field(1.0, ge=0, description="0 leaves the magnitude network as it is")
-    slope_weight: float = Field(0.0, ge=0, description="of the error of the phase slopes")
+    spectrum_weight: float = Field(
+        0.0, ge=0, description="of magnitudes and phase differences; 0 leaves them"
+    )
+    speeds: tuple[float, ...] = Field((), description="half the crops are resampled by one of these factors")
     dev_batches: int = Field(6, ge=1)
 
 
@@ -138,33 +150,31 @@ def build_denoiser(config: VocoderModelConfig) -> Denoiser:
     """A denoiser with fresh weights.
 
     Raises:
-        InputError: the factors and the patch do not make up the hop, or a chain with another network than
-            a WaveGrad.
+        InputError: the factors and the patch do not make up the hop; a chain with another network than a
+            WaveGrad, or a WaveGrad without a chain.
     """
     spec = config.spec()
     if config.chain is not None:
         if not isinstance(config.network, WaveNetworkConfig):
             raise InputError("model.chain: goes with a network of kind wavegrad")
-        network = _wavegrad(spec, config.network, level="alpha")
+        network = _wavegrad(spec, config.network)
         return Denoiser(network, config.chain.process(), parametrisation="eps")
-    correction: WaveGrad | FrameNet
+    correction: FrameNet | None = None
     if isinstance(config.network, FrameNetworkConfig):
         correction = FrameNet(spec, FrameNetConfig(**config.network.model_dump(exclude={"kind"})))
-    else:
-        correction = _wavegrad(spec, config.network, extra=2)
-    sizes = (config.magnitude_width, config.trust, config.iterations, config.blend, config.slopes)
-    guided = Guided(spec, correction, *sizes)
+    elif config.network is not None:
+        raise InputError("model.network: a WaveGrad goes with model.chain")
+    sizes = (config.trust, config.rounds, config.iterations, config.blend)
+    guided = Guided(spec, SpectrumConfig(**config.spectrum.model_dump()), correction, *sizes)
     # Calibrated priors whiten speech to a standard deviation of 1.
     return Denoiser(guided, EDM(config.sigma_min, config.sigma_max), sigma_data=1.0)
 
 
-def _wavegrad(
-    spec: MelSpec, config: WaveNetworkConfig, *, extra: int = 0, level: Literal["snr", "alpha"] = "snr"
-) -> WaveGrad:
-    sizes = WaveGradConfig(n_mels=spec.n_mels, level=level, **config.model_dump(exclude={"kind"}))
+def _wavegrad(spec: MelSpec, config: WaveNetworkConfig) -> WaveGrad:
+    sizes = WaveGradConfig(n_mels=spec.n_mels, **config.model_dump(exclude={"kind"}))
     if sizes.hop != spec.hop:
         raise InputError(
             f"model.network: factors {sizes.factors} times patch {sizes.patch} make {sizes.hop},"
             f" but '{spec.name}' has a hop of {spec.hop}"
         )
-    return WaveGrad(sizes, extra)
+    return WaveGrad(sizes)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
+import torchaudio
 from torch import Tensor
+from torch.nn import functional
 
 from scoregen.errors import InputError
 from scoregen.training.cache import Cache
@@ -91,8 +95,13 @@ class Crops:
             place = int(np.searchsorted(self.shares[split], rng.random()))
             record = int(self.records[split][min(place, len(self.records[split]) - 1)])
             first = int(rng.integers(self.frames[record] - frames + 1))
-            crop = self._stored if self.stored else self._computed
-            wave, mel = crop(record, first)
+            factor = self._speed(rng) if split == "train" and self.data.speeds else 1.0
+            if self.stored:
+                wave, mel = self._stored(record, first)
+            elif factor == 1.0:
+                wave, mel = self._computed(record, first)
+            else:
+                wave, mel = self._resampled(record, first, factor)
             waves.append(wave)
             mels.append(mel)
             ids.append(record * 2**32 + first)
@@ -110,6 +119,23 @@ class Crops:
         mel = aligned(self.spec, self.spec(wave), len(wave) // hop)
         inside = wave[(first - low) * hop : (first - low + frames) * hop]
         return inside, mel[:, first - low : first - low + frames]
+
+    def _speed(self, rng: np.random.Generator) -> float:
+        return float(rng.choice(self.data.speeds)) if rng.random() < 0.5 else 1.0
+
+    def _resampled(self, record: int, first: int, factor: float) -> tuple[Tensor, Tensor]:
+        """The same of a crop ``factor`` times as long: another speaker's pitch and formants. Past the end of
+        the recording it is silent."""
+        hop, frames = self.spec.hop, self.data.frames
+        margin = -(-self.spec.n_fft // hop)
+        ratio = Fraction(factor).limit_denominator(20)
+        length = (frames + 2 * margin) * hop
+        wave = _float(self.cache[record]["wave"][first * hop :][: math.ceil(length / ratio) + 1])
+        wave = torchaudio.functional.resample(wave, ratio.denominator, ratio.numerator)[:length]
+        wave = functional.pad(wave, (0, length - len(wave)))
+        mel = aligned(self.spec, self.spec(wave), frames + 2 * margin)
+        inside = slice(margin, margin + frames)
+        return wave[inside.start * hop : inside.stop * hop], mel[:, inside]
 
     def _stored(self, record: int, first: int) -> tuple[Tensor, Tensor]:
         """The same with the mel that the cache holds."""

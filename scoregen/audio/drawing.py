@@ -67,7 +67,7 @@ class Job:
         mel = mel.to(device)
         space = renderer.prior.space(mel)
         with torch.no_grad():
-            condition, _ = renderer.network.condition(mel, space)
+            condition = renderer.network.condition(mel, space)
 
         def denoise(x: Tensor, t: Tensor) -> Prediction:
             prediction: Prediction = denoiser(x, t, space, condition)
@@ -92,19 +92,13 @@ def levelled(job: Job, wave: Tensor) -> tuple[Tensor, Tensor]:
     return job.mel(wave * gain), gain
 
 
-def estimate(job: Job, mel: Tensor, noise: KeyedNoise) -> Tensor:
-    """The classical waveform of a levelled mel, ``(1, F * hop)``, piece by piece."""
-    hop = job.spec.hop
+def estimate(job: Job, mel: Tensor) -> Tensor:
+    """What is likely by a levelled mel alone, ``(1, F * hop)``, piece by piece."""
     pieces = (
-        (
-            first,
-            job.renderer.estimate(
-                mel[..., first:last].to(job.vocoder.device), replace(noise, offset=first * hop)
-            ).cpu(),
-        )
+        (first, job.renderer.estimate(mel[..., first:last].to(job.vocoder.device)).cpu())
         for first, last in ranges(mel.shape[-1])
     )
-    return joined(pieces, mel.shape[-1], hop)
+    return joined(pieces, mel.shape[-1], job.spec.hop)
 
 
 def in_pieces(

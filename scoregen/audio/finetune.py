@@ -61,7 +61,7 @@ class VocoderFinetuneSettings:
         InputError: a value out of range.
     """
 
-    model: str = "vocoder-small-22k"
+    model: str = "vocoder-fast-22k"
     steps: int = 1000
     learning_rate: float | None = None
     dev_fraction: float = 0.15

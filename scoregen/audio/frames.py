@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from scoregen.errors import InputError
 
+from .convnext import ConvNeXtBlock
 from .mel import MelSpec
 from .wavegrad import LevelEncoding
 
@@ -54,36 +55,6 @@ class FrameNetConfig:
             raise InputError("network: width, layers and expansion must be at least 1, and kernel odd")
 
 
-class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over frames, then a gated-by-level MLP on each frame; starts as the identity.
-
-    Args:
-        width: channels.
-        kernel: frames of the convolution.
-        hidden: width of the MLP.
-    """
-
-    def __init__(self, width: int, kernel: int, hidden: int):
-        super().__init__()
-        self.mix = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.level = nn.Linear(width, 2 * width)
-        self.widen = nn.Linear(width, hidden)
-        self.narrow = nn.Linear(hidden, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.1))
-        nn.init.zeros_(self.level.weight)
-        nn.init.zeros_(self.level.bias)
-
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """``(B, F, width)`` and the encoded level ``(B, 1, width)`` → ``(B, F, width)``."""
-        y = self.norm(self.mix(x.transpose(1, 2)).transpose(1, 2))
-        shift, gain = self.level(level).chunk(2, dim=-1)
-        change: Tensor = self.scale * self.narrow(
-            functional.gelu(self.widen(torch.addcmul(shift, y, 1 + gain)))
-        )
-        return x + change
-
-
 class FrameNet(nn.Module):
     """Correction of a classical denoiser in the STFT domain; see the module docstring.
 
@@ -100,7 +71,8 @@ class FrameNet(nn.Module):
         self.encoding = LevelEncoding(width)
         self.level = nn.Linear(width, width)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(width, config.kernel, config.expansion * width) for _ in range(config.layers)
+            ConvNeXtBlock(width, config.kernel, config.expansion * width, level=True)
+            for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, 2 * bins)

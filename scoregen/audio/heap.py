@@ -12,8 +12,8 @@ TASLP 2017) integrate these from cell to cell, loud cells first, since slopes ar
 magnitude is small. Their heap is Prim's algorithm: the result is the integral along a spanning tree whose
 weakest cells are as loud as can be, which is how it is done here.
 
-Speech windowed by Hann is neither analytic nor are its magnitudes known; a network may add what it has
-learned about the slopes (:func:`slope_loss`).
+Speech windowed by Hann is neither analytic nor are its magnitudes known; a network may correct the slopes by
+what it has learned (:mod:`scoregen.audio.spectrum`).
 """
 
 from __future__ import annotations
@@ -28,61 +28,49 @@ from torch import Tensor
 from torch.nn import functional
 
 from .mel import MelSpec
+from .phase import Grid
 
 HANN = 0.25645
 """γ over the squared window length, for the Gaussian nearest to a Hann window (Průša et al. 2017, table I)"""
 
 
-def slopes(spec: MelSpec, log_magnitude: Tensor) -> tuple[Tensor, Tensor]:
+def slopes(grid: MelSpec | Grid, log_magnitude: Tensor) -> tuple[Tensor, Tensor]:
     """Phase slopes of an STFT of :func:`scoregen.audio.phase.analyse`.
 
     Args:
-        spec: gives window, hop and FFT size.
+        grid: gives window, hop and FFT size.
         log_magnitude: natural logarithm of the magnitudes, ``(B, K, F)``.
 
     Returns:
         Radians per frame and radians per bin, ``(B, K, F)`` each.
     """
-    gamma = HANN * spec.win_length**2
+    gamma = HANN * grid.win_length**2
     over_bins = functional.pad((log_magnitude[:, 2:] - log_magnitude[:, :-2]) / 2, (0, 0, 1, 1))
     over_frames = functional.pad((log_magnitude[..., 2:] - log_magnitude[..., :-2]) / 2, (1, 1))
     bins = torch.arange(log_magnitude.shape[1], dtype=log_magnitude.dtype, device=log_magnitude.device)
-    carrier = (2 * math.pi * spec.hop / spec.n_fft * bins)[:, None]
-    per_frame = carrier + spec.hop * spec.n_fft / gamma * over_bins
-    per_bin = -math.pi - gamma / (spec.hop * spec.n_fft) * over_frames
+    carrier = (2 * math.pi * grid.hop / grid.n_fft * bins)[:, None]
+    per_frame = carrier + grid.hop * grid.n_fft / gamma * over_bins
+    per_bin = -math.pi - gamma / (grid.hop * grid.n_fft) * over_frames
     return per_frame, per_bin
 
 
-def slope_loss(spectrum: Tensor, per_frame: Tensor, per_bin: Tensor) -> Tensor:
-    """How far slopes are from those of a spectrum: ``1 - cos`` of the error, loud cells count more.
-
-    Args:
-        spectrum: complex ``(B, K, F)``.
-        per_frame, per_bin: slopes, ``(B, K, F)``.
+def between(per_frame: Tensor, per_bin: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences of neighbouring phases from the slopes at both, ``(B, K, F)`` each.
 
     Returns:
-        One value, from 0 to 2; 1 for slopes at random.
+        To the next frame ``(B, K, F - 1)``, to the next bin ``(B, K - 1, F)``.
     """
-    total = torch.zeros((), dtype=per_frame.dtype, device=per_frame.device)
-    for dim, slope in ((2, per_frame), (1, per_bin)):
-        size = spectrum.shape[dim] - 1
-        low, high = spectrum.narrow(dim, 0, size), spectrum.narrow(dim, 1, size)
-        turn = high * low.conj()
-        wanted = (slope.narrow(dim, 0, size) + slope.narrow(dim, 1, size)) / 2
-        weight = turn.abs().sqrt()
-        agreement = (turn * torch.polar(torch.ones_like(wanted), -wanted)).real / (turn.abs() + 1e-12)
-        total = total + (weight * (1 - agreement)).sum() / weight.sum().clamp(min=1e-12)
-    return total / 2
+    return (per_frame[..., :-1] + per_frame[..., 1:]) / 2, (per_bin[:, :-1] + per_bin[:, 1:]) / 2
 
 
 def integrate(
-    weight: np.ndarray, per_frame: np.ndarray, per_bin: np.ndarray, known: np.ndarray | None = None
+    weight: np.ndarray, across: np.ndarray, up: np.ndarray, known: np.ndarray | None = None
 ) -> np.ndarray:
-    """The integral of phase slopes along the tree that keeps to the loudest cells.
+    """The integral of phase differences along the tree that keeps to the loudest cells.
 
     Args:
         weight: how far a cell is to be trusted, such as its log magnitude, ``(K, F)``.
-        per_frame, per_bin: slopes, ``(K, F)``; between two cells their mean counts.
+        across, up: differences to the next frame ``(K, F - 1)`` and to the next bin ``(K - 1, F)``, radians.
         known: phases of the first ``G`` frames, ``(K, G)``, which are kept; without them the phase of the
             loudest cell is 0.
 
@@ -93,7 +81,6 @@ def integrate(
     given = 0 if known is None else min(known.shape[1], frames)
     cells = bins * frames
     place = np.arange(cells).reshape(bins, frames)
-    across, up = (per_frame[:, :-1] + per_frame[:, 1:]) / 2, (per_bin[:-1] + per_bin[1:]) / 2
 
     # Edges to the next frame and to the next bin; those between known cells are of no use.
     first = max(given - 1, 0)
@@ -135,28 +122,22 @@ def integrate(
     return phases
 
 
-def phases(
-    spec: MelSpec, magnitude: Tensor, known: Tensor | None = None, correction: Tensor | None = None
-) -> Tensor:
-    """Phases that go with magnitudes.
+def phases(magnitude: Tensor, across: Tensor, up: Tensor, known: Tensor | None = None) -> Tensor:
+    """Phases that go with magnitudes and differences.
 
     Args:
-        spec: gives window, hop and FFT size.
         magnitude: ``(B, K, F)``, not negative.
+        across, up: differences to the next frame ``(B, K, F - 1)`` and bin ``(B, K - 1, F)``, radians.
         known: phases of the first frames, ``(B, K, G)``, which are kept.
-        correction: what is to be added to the slopes of the magnitudes, ``(B, 2, K, F)``: radians per frame
-            and per bin.
 
     Returns:
         Radians, ``(B, K, F)``, float32, in (−π, π].
     """
-    logs = (magnitude.detach().cpu().to(torch.float64) + 1e-8).log()
-    both = torch.stack(slopes(spec, logs), dim=1)
-    if correction is not None:
-        both = both + correction.detach().cpu().to(torch.float64)
+    logs, across, up = (x.detach().cpu().to(torch.float64) for x in (magnitude, across, up))
+    logs = (logs + 1e-8).log()
     found = []
-    for row, (weight, (per_frame, per_bin)) in enumerate(zip(logs.numpy(), both.numpy(), strict=True)):
+    for row in range(len(logs)):
         start = None if known is None else known[row].cpu().to(torch.float64).numpy()
-        found.append(integrate(weight, per_frame, per_bin, start))
+        found.append(integrate(logs[row].numpy(), across[row].numpy(), up[row].numpy(), start))
     wrapped = np.angle(np.exp(1j * np.stack(found)))
     return torch.from_numpy(wrapped.astype(np.float32)).to(magnitude.device)

@@ -15,18 +15,17 @@ from scoregen.core.sde import SDE
 from scoregen.core.weighting import EDMWeight, LogNormalTimes
 from scoregen.training.previews import Picture, Sound
 
-from . import heap
 from .config import VocoderDataConfig, VocoderModelConfig
 from .crops import AudioBatch, Crops
-from .estimate import estimate, magnitude_loss, scaled
-from .guided import Condition, Guided
-from .losses import mr_stft
-from .mel import aligned
-from .phase import analyse, faded, outer, synthesise
+from .guided import Guided
+from .losses import log_mel_distance, mr_stft
+from .matching import scaled
+from .phase import faded
 from .previews import Previews
+from .spectrum import spectrum_loss
 
-# Stages of the keyed noise within a step, beside 0 for the diffusion noise.
-_PHASES = 1
+PHASE = 0.3
+"""Weight of a log-likelihood of phase differences beside the distance of the magnitudes."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,12 @@ class VocoderTask:
 
     A model with a chain is trained as WaveGrad was: mean absolute error of the predicted noise (section 3).
     The others by denoising score matching with spectral losses: most crops are noised clean speech, as in any
-    diffusion model. A share ``on_policy`` of them is the noised Griffin-Lim estimate instead, from where
-    sampling starts: its phases are not those of the recording, so only the multi-resolution STFT and mel
-    losses apply, which do not see them.
+    diffusion model. A share ``on_policy`` of them is the noised estimate instead, from where sampling starts:
+    its phases are not those of the recording, so only the multi-resolution STFT and mel losses apply, which
+    do not see them.
 
-    With ``matching_weight = spectral_weight = mel_weight = 0`` only the magnitude network is trained.
+    With ``matching_weight = spectral_weight = mel_weight = 0`` only magnitudes and phase differences are
+    trained.
     """
 
     def __init__(self, model: VocoderModelConfig, data: VocoderDataConfig, seed: int):
@@ -88,70 +88,50 @@ class VocoderTask:
     def _guided_loss(self, denoiser: Denoiser, batch: AudioBatch, step: int) -> dict[str, Tensor]:
         network, data = denoiser.network, self.data
         assert isinstance(network, Guided)
+        parts: dict[str, Tensor] = {}
+        loss = batch.wave.new_zeros(())
+        if data.spectrum_weight:
+            heads = network.spectrum.heads(batch.mel)
+            parts |= spectrum_loss(network.spectrum, heads, batch.wave)
+            told = parts["magnitude"] + PHASE * (parts["across"] + parts["up"])
+            loss = loss + data.spectrum_weight * told
+        if data.matching_weight or data.spectral_weight or data.mel_weight:
+            denoised = self._denoising_losses(denoiser, network, batch, step)
+            parts |= denoised
+            loss = loss + data.matching_weight * denoised["matching"]
+            loss = loss + data.spectral_weight * denoised["spectral"] + data.mel_weight * denoised["mel"]
+        return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
+
+    def _denoising_losses(
+        self, denoiser: Denoiser, network: Guided, batch: AudioBatch, step: int
+    ) -> dict[str, Tensor]:
         space = self.prior.space(batch.mel)
         noise = Noise(self.seed, batch.ids)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and data.magnitude_weight > 0):
-            cond, log_magnitude = network.condition(batch.mel, space)
-            magnitude = magnitude_loss(self.spec, log_magnitude, batch.wave)
-            slope = self._slope_error(cond, log_magnitude, batch.wave)
-        fixed = data.magnitude_weight * magnitude + data.slope_weight * slope
-        parts = {"magnitude": magnitude.detach()} | ({} if cond.slopes is None else {"slope": slope.detach()})
-        if data.matching_weight == data.spectral_weight == data.mel_weight == 0:
-            return {"loss": fixed, **parts}
-
+        with torch.no_grad():
+            cond = network.condition(batch.mel, space)
         # Which crops are on policy rotates with the step.
-        count = round(data.on_policy * len(batch.ids))
+        count = round(self.data.on_policy * len(batch.ids))
         policy = torch.zeros(len(batch.ids), dtype=torch.bool, device=batch.wave.device)
         policy[(torch.arange(count, device=policy.device) * 2 + abs(step)) % len(policy)] = True
         source = batch.wave
         if count:
             source = batch.wave.clone()
             with torch.no_grad():
-                source[policy] = self._guess(cond, noise.white(space, step, stage=_PHASES), policy)
+                guess, _ = network.estimate(cond.rows(policy))
+            source[policy] = faded(guess, self.spec.hop // 2)
         state = noised(denoiser.sde, source, space, times=self.times, noise=noise, step=step)
         prediction = denoiser(state.x, state.t, space, cond)
-        matching = denoising_error(prediction, batch.wave, space, state, self.weight)
+        matching = denoising_error(prediction, batch.wave, space, state, self.weight)[~policy]
         spectral = mr_stft(prediction.x0, batch.wave)
-        frames = batch.mel.shape[-1]
-        mel_error = aligned(self.spec, self.spec(prediction.x0), frames) - batch.mel
-        # The outermost frames see the reflected edges of the crop.
-        mel_distance = mel_error[..., 2:-2].abs().mean()
-        clean = ~policy
-        matching_mean = matching[clean].mean() if bool(clean.any()) else matching.new_zeros(())
-        values = {
-            "loss": data.matching_weight * matching_mean
-            + data.spectral_weight * spectral.mean()
-            + data.mel_weight * mel_distance
-            + fixed,
-            "matching": matching_mean,
+        mel_error = log_mel_distance(prediction.x0, batch.wave, self.spec.sample_rate)
+        parts = {
+            "matching": matching.mean() if len(matching) else matching.new_zeros(()),
             "spectral": spectral.mean(),
-            "mel": mel_distance,
-            **parts,
+            "mel": mel_error.mean(),
         }
         if count:
-            values["spectral_policy"] = spectral[policy].mean()
-        return {name: value if name == "loss" else value.detach() for name, value in values.items()}
-
-    def _slope_error(self, cond: Condition, log_magnitude: Tensor, wave: Tensor) -> Tensor:
-        """Error of the phase slopes, 1 for slopes at random; the outermost frames see the crop's edges."""
-        if cond.slopes is None:
-            return log_magnitude.new_zeros(())
-        per_frame, per_bin = heap.slopes(self.spec, log_magnitude.detach())
-        inner = slice(2, -2)
-        spectrum = analyse(self.spec, wave)[..., 1:-1][..., inner]
-        across, up = per_frame + cond.slopes[:, 0], per_bin + cond.slopes[:, 1]
-        return heap.slope_loss(spectrum, across[..., inner], up[..., inner])
-
-    def _guess(self, cond: Condition, white: Tensor, rows: Tensor) -> Tensor:
-        """The classical estimate of some crops, by a few iterations: from where sampling starts."""
-        magnitude, first = cond.magnitude[rows], white[rows]
-        if self.model.phases == "heap":
-            slopes = None if cond.slopes is None else cond.slopes[rows]
-            phases = heap.phases(self.spec, magnitude, correction=slopes)
-            first = synthesise(self.spec, outer(torch.polar(magnitude, phases)))
-        iterations = self.data.on_policy_iterations
-        guess = estimate(self.spec, magnitude, cond.target[rows], first, rounds=1, iterations=iterations)
-        return faded(guess, self.spec.hop // 2)
+            parts["spectral_policy"], parts["mel_policy"] = spectral[policy].mean(), mel_error[policy].mean()
+        return parts
 
     def provenance(self) -> dict[str, Any]:
         """Data conventions, speakers and counts."""

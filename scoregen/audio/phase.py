@@ -9,16 +9,46 @@ outer halves of the first and last blocks.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scoregen.errors import InputError
+
 from .mel import MelSpec
 
 
-def analyse(spec: MelSpec, x: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Grid:
+    """Where an STFT is taken.
+
+    Attributes:
+        hop, n_fft, win_length: in samples; the window is Hann's.
+    """
+
+    hop: int
+    n_fft: int
+    win_length: int
+
+    @classmethod
+    def finer(cls, spec: MelSpec, times: int) -> Grid:
+        """That of a mel convention with ``times`` as many frames.
+
+        Raises:
+            InputError: the hop is no multiple of twice ``times``.
+        """
+        if spec.hop % (2 * times):
+            raise InputError(
+                f"model.spectrum.finer: {times} times as many frames need a hop of a multiple of"
+                f" {2 * times} samples, '{spec.name}' has {spec.hop}"
+            )
+        return cls(spec.hop // times, spec.n_fft, spec.win_length)
+
+
+def analyse(spec: MelSpec | Grid, x: Tensor) -> Tensor:
     """``(B, F * hop)`` → complex ``(B, n_fft // 2 + 1, F + 2)``, the outer frames included."""
     half = spec.hop // 2
     padded = functional.pad(x[:, None], (half, spec.hop - half), mode="reflect")[:, 0]
@@ -28,7 +58,7 @@ def analyse(spec: MelSpec, x: Tensor) -> Tensor:
     )
 
 
-def synthesise(spec: MelSpec, spectrum: Tensor) -> Tensor:
+def synthesise(spec: MelSpec | Grid, spectrum: Tensor) -> Tensor:
     """Least-squares inverse of :func:`analyse`: complex ``(B, n_fft // 2 + 1, F + 2)`` → ``(B, F * hop)``.
 
     What ``torch.istft`` gives in less than half its time: pieces of frames that overlap are whole hops,
@@ -65,13 +95,13 @@ def unit(spectrum: Tensor) -> Tensor:
     return spectrum * (power + 1e-18).rsqrt()
 
 
-def project(spec: MelSpec, x: Tensor, magnitude: Tensor) -> Tensor:
+def project(spec: MelSpec | Grid, x: Tensor, magnitude: Tensor) -> Tensor:
     """Give ``x`` the STFT magnitudes ``(B, n_fft // 2 + 1, F)``, keep its phases: one Griffin-Lim step."""
     return synthesise(spec, outer(magnitude) * unit(analyse(spec, x)))
 
 
 def griffin_lim(
-    spec: MelSpec, magnitude: Tensor, *, iterations: int = 32, momentum: float = 0.99, phases: Tensor
+    spec: MelSpec | Grid, magnitude: Tensor, *, iterations: int = 32, momentum: float = 0.99, phases: Tensor
 ) -> Tensor:
     """Fast Griffin-Lim phase retrieval (Perraudin, Balazs & Søndergaard 2013).
 
@@ -114,7 +144,7 @@ def _window(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _padded_window(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _padded_window(spec: MelSpec | Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The window in the middle of a frame of ``n_fft`` samples."""
     left = (spec.n_fft - spec.win_length) // 2
     window = _window(spec.win_length, dtype, device)

@@ -15,11 +15,10 @@ from scoregen.core.denoiser import Denoiser, Prediction
 from scoregen.core.solvers import solver_by_name
 from scoregen.core.space import Space
 
-from . import heap
 from .config import VocoderModelConfig
-from .estimate import estimate, scaled
-from .guided import Condition, Guided
-from .phase import faded, outer, synthesise
+from .guided import Guided
+from .matching import scaled
+from .phase import faded
 from .wavegrad import WaveGrad
 
 LAST = 0.05
@@ -31,17 +30,18 @@ class Start:
     """Where the reverse process starts.
 
     Attributes:
-        kind: ``"griffinlim"``: the classical estimate, noised to ``level``; ``"noise"``: pure noise.
+        kind: ``"estimate"``: what is likely by the mel alone, noised to ``level``; ``"noise"``: pure noise.
         level: σ/α of the first step.
     """
 
-    kind: Literal["griffinlim", "noise"]
+    kind: Literal["estimate", "noise"]
     level: float
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Waveforms ``(B, F * hop)``, and the phases ``(B, K, F)`` that their estimate began with, if it had any.
+    """Waveforms ``(B, F * hop)``, and the phases ``(B, K, F * finer)`` that their estimate began with, if it
+    had any.
 
     A window that overlaps an earlier one continues its phases (``known``), so that both agree.
     """
@@ -63,7 +63,7 @@ class Renderer(Protocol):
 
 
 class GuidedRenderer:
-    """A corrected classical denoiser (:mod:`scoregen.audio.guided`), from the estimate or from noise.
+    """A guided denoiser (:mod:`scoregen.audio.guided`), from the estimate or from noise.
 
     Args:
         denoiser: of a :class:`~scoregen.audio.guided.Guided` network.
@@ -78,11 +78,12 @@ class GuidedRenderer:
     def halo(self, steps: int, start: Start) -> int:
         """Frames on either side that a sample of the output can depend on (an upper bound).
 
-        The slopes that phases are integrated from are local; their sum is carried on (:class:`Rendered`).
+        The differences that phases are integrated from are local; their sum is carried on
+        (:class:`Rendered`).
         """
-        transform = -(-self.spec.n_fft // self.spec.hop)
-        phase = (8 + 2) * self.config.rounds * transform if start.kind == "griffinlim" else 0
-        return steps * self.network.halo() + phase + self.network.magnitude.halo()
+        network = self.network
+        rounds = -(-network.rounds // network.spectrum.config.finer) if start.kind == "estimate" else 0
+        return steps * network.halo() + rounds + network.spectrum.halo()
 
     @torch.no_grad()
     def render(
@@ -90,11 +91,11 @@ class GuidedRenderer:
     ) -> Rendered:
         """Waveforms of aligned log-mels ``(B, n_mels, F)``, given the phases of the first frames or none."""
         space = self.prior.space(mels)
-        condition, _ = self.network.condition(mels, space)
+        condition = self.network.condition(mels, space)
         guess: Tensor | None = None
         phases: Tensor | None = None
-        if start.kind == "griffinlim":
-            guess, phases = self._estimate(condition, space, noise, self.config.rounds, known)
+        if start.kind == "estimate":
+            guess, phases = self.network.estimate(condition, known)
             guess = faded(guess, self.spec.hop // 2)
         sde = self.denoiser.sde
         low = min(LAST, start.level / 2)
@@ -106,24 +107,9 @@ class GuidedRenderer:
         return Rendered(wave, phases)
 
     @torch.no_grad()
-    def estimate(self, mels: Tensor, noise: Noise, rounds: int | None = None) -> Tensor:
+    def estimate(self, mels: Tensor) -> Tensor:
         """The estimate that the reverse process starts from, ``(B, n_mels, F)`` → ``(B, F * hop)``."""
-        space = self.prior.space(mels)
-        condition, _ = self.network.condition(mels, space)
-        return self._estimate(condition, space, noise, self.config.rounds if rounds is None else rounds)[0]
-
-    def _estimate(
-        self, condition: Condition, space: Space, noise: Noise, rounds: int, known: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        phases: Tensor | None = None
-        if self.config.phases == "heap":
-            phases = heap.phases(self.spec, condition.magnitude, known, condition.slopes)
-            turned = torch.polar(torch.ones_like(phases), phases)
-            first = synthesise(self.spec, outer(condition.magnitude * turned))
-        else:
-            first = noise.white(space, -1, stage=1)
-        wave = estimate(self.spec, condition.magnitude, condition.target, first, rounds=rounds)
-        return wave, phases
+        return self.network.estimate(self.network.condition(mels, self.prior.space(mels)))[0]
 
 
 class ChainRenderer:

@@ -36,9 +36,9 @@ from .bands import Bands
 from .damage import Bandwidth, Damage, Gap, Noise, bridge, low_pass
 from .denoise import denoised, noise_power
 from .drawing import Job, estimate, in_pieces, levelled, spread_of
-from .estimate import with_mel_of_wave
 from .files import check_wave
 from .loudness import gain_to_target, scale_mel
+from .matching import with_mel_of_wave
 from .mel import MelSpec
 from .prior import LappedSpace, lapped, unlapped
 from .render import LAST, GuidedRenderer
@@ -238,7 +238,7 @@ def _treble(job: Job, hz: float, bands: Bands, caution: float) -> Callable[[Keye
     def make(noise: KeyedNoise) -> np.ndarray:
         if float(wave.abs().max()) < SILENCE:
             return job.given.copy()
-        guess = estimate(job, mel, noise)
+        guess = estimate(job, mel)
         # The estimate's phases are its own; its treble is all that is used.
         start = wave * gain + guess - low_pass(guess, spec.sample_rate, hz)
 

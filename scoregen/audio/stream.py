@@ -152,7 +152,10 @@ class Stream:
             made = self.renderer.render(level, noise, self.steps, self.start, self._known)
             wave = torch.where(silent[:, None], 0.0, made.wave.cpu() / self.gain[:, None])
             if made.phases is not None:
-                self._known = made.phases[..., max(0, stop - self.context - low) : stop - low]
+                finer = made.phases.shape[-1] // (high - low)
+                self._known = made.phases[
+                    ..., finer * max(0, stop - self.context - low) : finer * (stop - low)
+                ]
         # The PAD frames before the clip belong to the first block alone where blocks are no shorter.
         begin = max(first, PAD)
         return wave[:, (begin - low) * hop : (stop - low) * hop] if stop > begin else wave[:, :0]

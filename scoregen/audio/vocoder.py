@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scoregen.core import Noise
 from scoregen.errors import InputError
 from scoregen.hub import Model, from_pretrained
 
@@ -25,7 +24,7 @@ from .melstream import FRAMES
 from .render import GuidedRenderer, Start, renderer
 from .stream import BLOCK, PAD, Stream
 
-DEFAULT_MODEL = "vocoder-small-22k"
+DEFAULT_MODEL = "vocoder-fast-22k"
 DEFAULT_STEPS = 6
 
 
@@ -36,7 +35,7 @@ class Vocoder:
         model: a loaded model of modality ``audio``.
 
     Example:
-        >>> vocoder = Vocoder.from_pretrained("vocoder-small-22k")   # doctest: +SKIP
+        >>> vocoder = Vocoder.from_pretrained("vocoder-fast-22k")   # doctest: +SKIP
         >>> wave = vocoder.synthesize(vocoder.spec(recording))       # doctest: +SKIP
     """
 
@@ -271,13 +270,11 @@ class Vocoder:
         frames = max(-(-len(wave) // hop), -(-2 * self.spec.n_fft // hop))
         return torch.from_numpy(fit(wave, frames * hop))
 
-    def estimate(self, mel: Tensor | np.ndarray, *, seed: int = 0, rounds: int | None = None) -> np.ndarray:
-        """The estimate without diffusion: learned magnitudes and Griffin-Lim.
+    def estimate(self, mel: Tensor | np.ndarray) -> np.ndarray:
+        """The estimate without diffusion: what is likely by the mel alone.
 
         Args:
             mel: ``(n_mels, F)``; held in memory whole.
-            seed: of the starting phases.
-            rounds: of eight Griffin-Lim iterations; the model's own number when omitted.
 
         Returns:
             float32 ``(F * hop,)``.
@@ -292,8 +289,7 @@ class Vocoder:
         gain = self.gain(mel)
         level = scale_mel(self.spec, aligned(self.spec, mel), gain)
         padded = functional.pad(level, (PAD, PAD), mode="replicate")
-        noise = Noise(seed, torch.zeros(1, dtype=torch.int64))
-        wave = self.renderer.estimate(padded.to(self.device), noise, rounds)[0].cpu() / gain
+        wave = self.renderer.estimate(padded.to(self.device))[0].cpu() / gain
         return wave[PAD * self.spec.hop : -PAD * self.spec.hop].numpy()
 
 

@@ -5,9 +5,8 @@ A *downsampling path* (:class:`DBlock`) reads the noisy waveform at ever lower r
 continuous noise level into a shift and a scale for the latter. Sizes, factors and dilations are free; the
 product of the factors (and the patch) is the hop.
 
-Three additions, all off in the paper's setting: the network may work on the *whitened* waveform (``whiten``:
-the coordinates in which the prior's noise is white), on several samples at a time (``patch``), and it may
-see further waveforms beside the state (``extra``). :mod:`scoregen.audio.guided` uses them.
+Two additions, both off in the paper's setting: the network may work on the *whitened* waveform (``whiten``:
+the coordinates in which the prior's noise is white), and on several samples at a time (``patch``).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +44,6 @@ class WaveGradConfig:
         whiten: work in whitened coordinates.
         patch: consecutive samples that share one position of the fastest layer, as channels; 1 in the paper.
             A CPU spends most of WaveGrad's time on few channels at the full rate; a patch of 4 avoids that.
-        level: what of the noise level is encoded: ``"snr"``, the logarithm of its ratio to the signal, or
-            ``"alpha"``, √ᾱ, as in the paper; then, as there, no activation precedes the last convolution.
     """
 
     n_mels: int = 80
@@ -58,7 +55,6 @@ class WaveGradConfig:
     down_dilations: tuple[int, int, int] = (1, 2, 4)
     whiten: bool = False
     patch: int = 1
-    level: Literal["snr", "alpha"] = "snr"
 
     def __post_init__(self) -> None:
         count = len(self.factors)
@@ -158,10 +154,10 @@ class DBlock(nn.Module):
 class FiLM(nn.Module):
     """Feature-wise linear modulation by the downsampled waveform and the noise level (figure 4)."""
 
-    def __init__(self, inputs: int, outputs: int, alpha: bool = False):
+    def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.input = conv(inputs, inputs, 3)
-        self.level = LevelEncoding(inputs, alpha)
+        self.level = LevelEncoding(inputs, alpha=True)
         self.output = conv(inputs, 2 * outputs, 3)
 
     def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,23 +202,19 @@ class WaveGrad(nn.Module):
 
     Args:
         config: sizes.
-        extra: waveforms ``(B, T)`` that come with the state in ``cond`` as further input channels.
     """
 
-    def __init__(self, config: WaveGradConfig, extra: int = 0):
+    def __init__(self, config: WaveGradConfig):
         super().__init__()
         self.config = config
-        self.extra = extra
         factors, up, down = config.factors, config.up, config.down
         self.mel = conv(config.n_mels, config.frame, 3)
-        self.first = conv((1 + extra) * config.patch, down[0], 5)
+        self.first = conv(config.patch, down[0], 5)
         self.down = nn.ModuleList(
             DBlock(a, b, f, config.down_dilations)
             for a, b, f in zip(down, down[1:], factors[:0:-1], strict=False)
         )
-        self.film = nn.ModuleList(
-            FiLM(a, b, config.level == "alpha") for a, b in zip(down[::-1], up, strict=True)
-        )
+        self.film = nn.ModuleList(FiLM(a, b) for a, b in zip(down[::-1], up, strict=True))
         self.up = nn.ModuleList(
             UBlock(a, b, f, d)
             for a, b, f, d in zip((config.frame, *up), up, factors, config.up_dilations, strict=False)
@@ -243,16 +235,14 @@ class WaveGrad(nn.Module):
         reach += sum(s * (sum(d) + 3) for s, d in zip(reversed(strides), config.up_dilations, strict=True))
         return -(-(reach + strides[0]) // config.hop) + 2
 
-    def forward(
-        self, x_in: Tensor, c_noise: Tensor, space: Space, cond: Tensor | tuple[Tensor, ...]
-    ) -> Tensor:
+    def forward(self, x_in: Tensor, c_noise: Tensor, space: Space, cond: Tensor) -> Tensor:
         """Run the network.
 
         Args:
             x_in: scaled noisy waveform ``(B, F * hop)``.
             c_noise: noise level ``(B,)``.
             space: the batch; used when ``config.whiten``.
-            cond: log-mel ``(B, n_mels, F)``, scaled; with ``extra`` a tuple of it and the extra waveforms.
+            cond: log-mel ``(B, n_mels, F)``, scaled.
 
         Returns:
             ``(B, F * hop)``.
@@ -260,19 +250,15 @@ class WaveGrad(nn.Module):
         Raises:
             ValueError: the length of ``x_in`` is not the number of frames times the hop.
         """
-        mel, *others = cond if isinstance(cond, tuple) else (cond,)
-        if x_in.shape[1] != mel.shape[2] * self.config.hop:
-            raise ValueError(f"{x_in.shape[1]} samples for {mel.shape[2]} frames of {self.config.hop}")
+        if x_in.shape[1] != cond.shape[2] * self.config.hop:
+            raise ValueError(f"{x_in.shape[1]} samples for {cond.shape[2]} frames of {self.config.hop}")
         wave = space.whiten(x_in).clamp(-CLIP, CLIP) if self.config.whiten else x_in
-        signals = torch.stack((wave, *others), dim=1)
-        size, count, _ = signals.shape
-        patches = signals.reshape(size, count, -1, self.config.patch).transpose(2, 3).flatten(1, 2)
-        x = self.first(patches)
+        x = self.first(wave.reshape(len(wave), -1, self.config.patch).transpose(1, 2))
         rates = [x]
         for block in self.down:
             rates.append(block(rates[-1]))
-        y = self.mel(mel)
+        y = self.mel(cond)
         for block, film, features in zip(self.up, self.film, reversed(rates), strict=True):
             y = block(y, film(features, c_noise))
-        out = self.last(y if self.config.level == "alpha" else act(y)).transpose(1, 2).flatten(1)
+        out = self.last(y).transpose(1, 2).flatten(1)
         return space.color(out) if self.config.whiten else out

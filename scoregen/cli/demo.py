@@ -13,7 +13,7 @@ def demo(
     n: Annotated[int, typer.Option("-n", "--number", help="Conformers of each drug.")] = 8,
     seed: Annotated[int, typer.Option(help="Same seed, same results.")] = 0,
     conformer_model: Annotated[str, typer.Option(help="Model for the molecules.")] = "conformer-small",
-    vocoder_model: Annotated[str, typer.Option(help="Model for the speech.")] = "vocoder-small-22k",
+    vocoder_model: Annotated[str, typer.Option(help="Model for the speech.")] = "vocoder-fast-22k",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Everything once on shipped samples: SDF, WAV and a page to open."""

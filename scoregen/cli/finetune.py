@@ -150,7 +150,7 @@ def _conformers(
         if source.is_dir() or source.suffix.lower() in (".wav", ".flac", ".ogg"):
             raise InputError(
                 f"{source}: no SDF file, and '{settings['model']}' is a conformer model; for recordings pass"
-                " --model vocoder-small-22k"
+                " --model vocoder-fast-22k"
             )
     done = run(sources, out, FinetuneSettings(**settings), **how)
     lost = f"; skipped {sum(done.skipped.values())}: {done.skipped}" if done.skipped else ""

@@ -19,7 +19,7 @@ def vocode(
     out: Annotated[Path, typer.Option("-o", "--out", help="Sound file (for one input) or folder.")],
     model: Annotated[
         str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
-    ] = "vocoder-small-22k",
+    ] = "vocoder-fast-22k",
     steps: Annotated[int, typer.Option(min=1, help="Network calls.")] = 6,
     seed: Annotated[int, typer.Option(help="Same seed, same waveforms.")] = 0,
     stream: Annotated[

@@ -48,7 +48,7 @@ def run_demo(
     n: int = 8,
     seed: int = 0,
     conformer_model: str | os.PathLike[str] = "conformer-small",
-    vocoder_model: str | os.PathLike[str] = "vocoder-small-22k",
+    vocoder_model: str | os.PathLike[str] = "vocoder-fast-22k",
     data: Path = DATA,
     on_done: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_the_presets_are_listed(run: Callable[..., Result]) -> None:
         (CLIPS[0], CLIPS[1], "-o", "x.npy"),
         (SPEECH, "-o", "x.npy"),
         (CLIPS[0], "-o", "x.npy", "--preset", "nope"),
-        (CLIPS[0], "-o", "x.npy", "--preset", "vocos-24k", "--model", "vocoder-small-22k"),
+        (CLIPS[0], "-o", "x.npy", "--preset", "vocos-24k", "--model", "vocoder-fast-22k"),
         (CLIPS[0], "-o", "x.npy", "--stats", "absent.json"),
         (CLIPS[0], "-o", "x.npy", "--from-stats", "absent.json"),
     ],

@@ -264,4 +264,4 @@ def test_the_command(command_line: Any, model: str, recordings: Path, tmp_path: 
         assert refused.exit_code == 2 and message in refused.stderr.splitlines()[-1]
     assert not (tmp_path / "other.run").exists()
     wrong = command_line("finetune", recordings, "-o", tmp_path / "other")
-    assert wrong.exit_code == 2 and "--model vocoder-small-22k" in wrong.stderr
+    assert wrong.exit_code == 2 and "--model vocoder-fast-22k" in wrong.stderr

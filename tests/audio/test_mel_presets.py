@@ -188,7 +188,7 @@ def test_what_older_versions_wrote_and_read_stays_the_same() -> None:
 
 
 def test_the_shipped_vocoder_still_loads() -> None:
-    assert from_pretrained("vocoder-small-22k", "audio").config.spec() == SPEC  # type: ignore[attr-defined]
+    assert from_pretrained("vocoder-fast-22k", "audio").config.spec() == SPEC  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_run_from_the_command_line(
     assert "done before" in capsys.readouterr().err
     held = json.loads(out.read_text())["sections"]["streaming"]
     assert held["settings"]["steps"] == [1]
-    assert list(held["settings"]["models"]) == ["vocoder-small-22k"]
+    assert list(held["settings"]["models"]) == ["vocoder-fast-22k"]
     assert held["rows"][0]["difference_20"] <= 1e-5
     assert held["rows"][1]["wrong_lengths"] == 0
 

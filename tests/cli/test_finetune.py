@@ -80,9 +80,9 @@ def test_the_commands_for_a_vocoder_run(scoregen, tmp_path: Path, monkeypatch: p
 def test_each_kind_refuses_the_options_of_the_other(scoregen, tmp_path: Path) -> None:
     sound = ("finetune", SPEECH, "-o", tmp_path / "m")
     for extra, message in (
-        (("--model", "vocoder-small-22k", "--replay", tmp_path), "--replay: not for 'vocoder-small-22k'"),
+        (("--model", "vocoder-fast-22k", "--replay", tmp_path), "--replay: not for 'vocoder-fast-22k'"),
         (("--mels", tmp_path), "--mels: not for 'conformer-small', a model of modality 'molecules'"),
-        ((), "for recordings pass --model vocoder-small-22k"),
+        ((), "for recordings pass --model vocoder-fast-22k"),
         (("--model", "nobody"), "model 'nobody' not found"),
     ):
         done = scoregen(*sound, *extra)

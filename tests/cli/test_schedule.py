@@ -100,7 +100,7 @@ def test_wrong_usage_is_one_line(tmp_path: Path, model: Path, scoregen: Callable
         ((model, CLIPS[0], "--budget", 0), "--budget 0"),
         ((model, tmp_path / "empty"), "no file with suffix"),
         ((model, tmp_path / "text.wav"), "none of the inputs"),
-        (("vocoder-small-22k", CLIPS[0]), "no chain"),
+        (("vocoder-fast-22k", CLIPS[0]), "no chain"),
         ((model, CLIPS[0], "--steps", 1, "--budget", 1, "--into", tmp_path / "empty"), "config.json"),
     ]
     for arguments, message in cases:

@@ -113,7 +113,7 @@ def test_models_are_listed(scoregen) -> None:
     done = scoregen("models", "list", "--json")
     rows = {row["name"]: row for row in json.loads(done.out)["models"]}
     assert rows["conformer-small"]["modality"] == "molecules"
-    assert rows["vocoder-small-22k"]["modality"] == "audio"
+    assert rows["vocoder-fast-22k"]["modality"] == "audio"
     assert all(row["parameters"] > 1000 for row in rows.values())
     assert scoregen("models").out == scoregen("models", "list").out != ""
 

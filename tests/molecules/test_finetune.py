@@ -132,7 +132,7 @@ def test_folders_with_other_things_are_left_alone(base: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match="is the model to start from"):
         finetune([SAMPLE], base, quick(base))
     with pytest.raises(InputError, match="of modality 'audio'"):
-        finetune([SAMPLE], tmp_path / "mine", FinetuneSettings(model="vocoder-small-22k"))
+        finetune([SAMPLE], tmp_path / "mine", FinetuneSettings(model="vocoder-fast-22k"))
 
 
 def test_a_replayed_cache_is_mixed_in_but_never_the_molecules_kept_out(tmp_path: Path) -> None:
