@@ -4,10 +4,10 @@
     python benchmarks/vocoder.py --cache cache/audio --sections quality --clips 2 --set quality.steps=1,6
 
 Sections: quality (clips never trained on, through their mel and back: PESQ-WB, STOI, MR-STFT, log-mel, MCD,
-F0 and voicing, by speaker), speed (one call beside the networks of lmnt's wavegrad and of vocos, whole
-syntheses, memory by length; the bench extra), streaming (pieces against the whole, lengths), restore (gaps,
-band limit, noise), badinput (files that people really have, through the command line). All on one thread,
-section speed apart.
+F0 and voicing, by speaker), phases (what the estimate owes to each of its parts), speed (one call beside the
+networks of lmnt's wavegrad and of vocos, whole syntheses, memory by length; the bench extra), streaming
+(pieces against the whole, lengths), restore (gaps, band limit, noise), badinput (files that people really
+have, through the command line). All on one thread, section speed apart.
 
 Clips come from a prepared cache (its dev and unseen splits) or from folders of recordings, one a speaker, by
 the rule that 'scoregen prepare audio' splits by; speakers that the models' cards name as held out, and those

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from scoregen.audio.config import VocoderModelConfig, build_denoiser
-from scoregen.audio.estimate import scaled
 from scoregen.audio.guided import Guided
+from scoregen.audio.matching import scaled
 from scoregen.audio.vocoder import Vocoder
 from scoregen.hub import Model
 from scoregen.training.config import load_config

@@ -92,13 +92,16 @@ def levelled(job: Job, wave: Tensor) -> tuple[Tensor, Tensor]:
     return job.mel(wave * gain), gain
 
 
-def estimate(job: Job, mel: Tensor) -> Tensor:
+def estimate(job: Job, mel: Tensor, noise: KeyedNoise) -> Tensor:
     """What is likely by a levelled mel alone, ``(1, F * hop)``, piece by piece."""
-    pieces = (
-        (first, job.renderer.estimate(mel[..., first:last].to(job.vocoder.device)).cpu())
-        for first, last in ranges(mel.shape[-1])
-    )
-    return joined(pieces, mel.shape[-1], job.spec.hop)
+    hop, device = job.spec.hop, job.vocoder.device
+
+    def pieces() -> Iterator[tuple[int, Tensor]]:
+        for first, last in ranges(mel.shape[-1]):
+            here = replace(noise, offset=first * hop)
+            yield first, job.renderer.estimate(mel[..., first:last].to(device), here).cpu()
+
+    return joined(pieces(), mel.shape[-1], hop)
 
 
 def in_pieces(

@@ -23,6 +23,11 @@ from .synchrony import Edges, synchronise
 CORRECTIONS = 2
 """Mel corrections of a waveform that phases were found for."""
 
+ANCHOR = 0.03
+"""How much a cell of the state counts. Cells that overlap share their noise, so each adds little to what the
+others have said, and the differences, learned one by one, do not know how certain they are together. By
+PESQ."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -31,7 +36,7 @@ class Condition:
     Attributes:
         mel: aligned log-mel ``(B, n_mels, F)``.
         magnitude: estimated STFT magnitudes, ``(B, K, G)``.
-        edges: estimated phase differences, weighted by the magnitudes.
+        edges: estimated phase differences, weighted by the magnitudes, in the bins that the mel covers.
         deviation: the prior's standard deviation, ``(B, K, G)``.
     """
 
@@ -75,7 +80,7 @@ class Guided(nn.Module):
         trust: float = 0.3,
         rounds: int = 20,
         iterations: int = 8,
-        blend: float = 0.05,
+        blend: float = 0.01,
     ):
         super().__init__()
         self.spec, self.trust, self.blend = spec, trust, blend
@@ -101,27 +106,34 @@ class Guided(nn.Module):
         magnitude = magnitude * mel_gain(self.spec, mel, found).repeat_interleave(finer, -1)
         deviation = _deviation(space, self.spec, magnitude.shape[1], mel.shape[-1])
         return Condition(
-            mel, magnitude, told.edges.weighted(magnitude), deviation.repeat_interleave(finer, -1)
+            mel,
+            magnitude,
+            told.edges.weighted(magnitude[:, : self.spectrum.band]),
+            deviation.repeat_interleave(finer, -1),
         )
 
-    def estimate(self, cond: Condition, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def estimate(self, cond: Condition, white: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Waveforms that are likely by the mel alone.
 
         Args:
             cond: their condition.
-            known: phases of the first frames, ``(B, K, g)``, which are kept.
+            white: noise ``(B, F * hop)``; above the band of the mel, speech has its phases.
+            known: phases of the first frames, ``(B, band, g)``, which are kept.
 
         Returns:
-            ``(B, F * hop)``, and the phases ``(B, K, G)`` that it was made of.
+            ``(B, F * hop)``, and the phases ``(B, band, G)`` of the band.
         """
-        edges = cond.edges
-        first = heap.phases(cond.magnitude, edges.across.angle(), edges.up.angle(), known)
+        edges, band = cond.edges, self.spectrum.band
+        first = heap.phases(cond.magnitude[:, :band], edges.across.angle(), edges.up.angle(), known)
         z = torch.polar(torch.ones_like(first), first)
         kept = 0 if known is None else min(known.shape[-1], z.shape[-1])
         z = synchronise(edges, z, rounds=self.rounds, known=kept)
-        return self._wave(cond, z), z.angle()
+        above = unit(analyse(self.grid, white)[:, band:, 1:-1])
+        return self._wave(cond, z, above), z.angle()
 
-    def _wave(self, cond: Condition, z: Tensor) -> Tensor:
+    def _wave(self, cond: Condition, z: Tensor, above: Tensor) -> Tensor:
+        """Waveform with the phase factors ``z`` in the band of the mel and ``above`` it."""
+        z = torch.cat((z, above), dim=1)
         wave = synthesise(self.grid, outer(cond.magnitude * z))
         for _ in range(CORRECTIONS):
             wave = with_mel_of_wave(self.spec, wave, cond.mel)
@@ -159,12 +171,13 @@ class Guided(nn.Module):
         spectrum = analyse(self.grid, state)
         power = cond.magnitude.square() + (self.trust * cond.deviation).square()
         wiener = synthesise(self.grid, outer(power / (power + noise.square())) * spectrum)
-        inner = spectrum[..., 1:-1]
+        band = self.spectrum.band
+        inner, above = spectrum[..., 1:-1].tensor_split((band,), dim=1)
         # On the edges' scale: their certainties are weighted by magnitudes.
-        anchor = inner * (2 * cond.magnitude.square() / noise.square())
+        anchor = inner * (2 * ANCHOR * cond.magnitude[:, :band].square() / noise[:, :band].square())
         z = synchronise(cond.edges, unit(inner), rounds=self.iterations, anchor=anchor)
         share = self.blend**2 / (self.blend**2 + ratio[..., 0].square())
-        return faded(torch.lerp(self._wave(cond, z), wiener, share), self.spec.hop // 2)
+        return faded(torch.lerp(self._wave(cond, z, unit(above)), wiener, share), self.spec.hop // 2)
 
 
 def _deviation(space: Space, spec: MelSpec, bins: int, frames: int) -> Tensor:

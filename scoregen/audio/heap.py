@@ -81,45 +81,83 @@ def integrate(
     given = 0 if known is None else min(known.shape[1], frames)
     cells = bins * frames
     place = np.arange(cells).reshape(bins, frames)
+    parent, rise = _climb(weight, across, up)
+    if known is not None and given:  # these hang from one more cell, whose phase is 0
+        parent[:, :given], rise[:, :given] = cells, known[:, :given]
+    relative, top = _along(np.append(parent.ravel(), cells), np.append(rise.ravel(), 0.0))
 
-    # Edges to the next frame and to the next bin; those between known cells are of no use.
-    first = max(given - 1, 0)
-    ends = [(place[:, first:-1], place[:, first + 1 :]), (place[:-1, given:], place[1:, given:])]
-    left, right = (np.concatenate([pair[k].ravel() for pair in ends]) for k in (0, 1))
-    flat = weight.ravel()
-    cost = -np.minimum(flat[left], flat[right])
-    if given:  # one root beyond the last cell, joined to the last known frame at no cost
-        joined = place[:, given - 1]
-        left, right = np.concatenate((left, joined)), np.concatenate((right, np.full(bins, cells)))
-        cost = np.concatenate((cost, np.full(bins, cost.min(initial=0.0))))
-    cost = cost - cost.min(initial=0.0) + 1.0  # a weight of 0 would be no edge
-    graph = coo_matrix((cost, (left, right)), shape=(cells + 1, cells + 1)).tocsr()
-    root = cells if given else int(flat.argmax())
+    # Each summit with the slopes below it is one node now; the strongest edge joins two of them.
+    left = np.concatenate((place[:, :-1].ravel(), place[:-1].ravel()))
+    right = np.concatenate((place[:, 1:].ravel(), place[1:].ravel()))
+    apart = top[left] != top[right]
+    change = np.concatenate((across.ravel(), up.ravel()))[apart]
+    left, right = left[apart], right[apart]
+    strength = np.minimum(weight.ravel()[left], weight.ravel()[right])
+    summits = np.unique(top)
+    rank = np.zeros(cells + 1, dtype=np.int64)
+    rank[summits] = np.arange(len(summits))
+    ends = np.stack((rank[top[left]], rank[top[right]]))
+    change = relative[left] + change - relative[right]
+    change = np.where(ends[0] < ends[1], change, -change)
+    root = rank[cells] if given else rank[top[int(weight.argmax())]]
+    offset = _spanning(np.sort(ends, axis=0), strength, change, len(summits), int(root))
+    phases: np.ndarray = (relative + offset[rank[top]])[:cells].reshape(bins, frames)
+    return phases
+
+
+def _climb(weight: np.ndarray, across: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each cell's loudest neighbour if that is louder, else itself, and its phase less the neighbour's.
+
+    Every such edge is in the tree: the first round of Borůvka's algorithm.
+    """
+    place = np.arange(weight.size).reshape(weight.shape)
+    best, parent, rise = weight.copy(), place.copy(), np.zeros(weight.shape)
+    low, high = slice(None, -1), slice(1, None)
+    every = slice(None)
+    for change, near, far in ((across, (every, low), (every, high)), (up, (low, every), (high, every))):
+        for mine, theirs, sign in ((near, far, -1.0), (far, near, 1.0)):
+            louder = weight[theirs] > best[mine]
+            best[mine][louder] = weight[theirs][louder]
+            parent[mine][louder] = place[theirs][louder]
+            rise[mine][louder] = sign * change[louder]
+    return parent, rise
+
+
+def _spanning(
+    ends: np.ndarray, strength: np.ndarray, change: np.ndarray, nodes: int, root: int
+) -> np.ndarray:
+    """Sums of ``change`` along the maximum spanning tree of a graph, from its ``root``.
+
+    Args:
+        ends: edges' ends ``(2, E)``, the lower first; several may join the same.
+        strength: of the edges, ``(E,)``.
+        change: from the lower end to the higher, ``(E,)``.
+        nodes: number of nodes; those that nothing joins to the root keep 0.
+        root: where sums begin.
+    """
+    if not len(strength):
+        return np.zeros(nodes)
+    order = np.argsort(-strength, kind="stable")
+    key, first = np.unique((ends[0] * nodes + ends[1])[order], return_index=True)
+    chosen = order[first]
+    cost = strength.max() - strength[chosen] + 1.0  # a weight of 0 would be no edge
+    graph = coo_matrix((cost, tuple(ends[:, chosen])), shape=(nodes, nodes)).tocsr()
     _, parent = breadth_first_order(minimum_spanning_tree(graph), root, directed=False)
-    parent = np.where(parent < 0, np.arange(cells + 1), parent)  # the root, and what nothing leads to
+    itself = np.arange(nodes)
+    parent = np.where(parent < 0, itself, parent).astype(np.int64)
+    edge = np.searchsorted(key, np.minimum(itself, parent) * nodes + np.maximum(itself, parent))
+    rise = np.where(itself > parent, 1.0, -1.0) * change[chosen[np.minimum(edge, len(key) - 1)]]
+    return _along(parent, np.where(parent == itself, 0.0, rise))[0]
 
-    rise = np.zeros(cells + 1)
-    step = np.arange(cells + 1) - parent
-    inner = parent < cells
-    for size, change in ((1, across), (frames, up)):
-        wide = np.zeros((bins, frames))
-        wide[: change.shape[0], : change.shape[1]] = change
-        for sign in (1, -1):
-            moved = (step == sign * size) & inner & (np.arange(cells + 1) < cells)
-            lower = parent[moved] if sign > 0 else np.flatnonzero(moved)
-            rise[moved] = sign * wide.ravel()[lower]
-    if known is not None and given:
-        rise[place[:, :given].ravel()] = known[:, :given].ravel()
-        parent[place[:, :given].ravel()] = cells
-    # Sums along all paths to the root at once, each round twice as long.
+
+def _along(parent: np.ndarray, rise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of ``rise`` on all ways to the roots at once, each round twice as long, and the roots."""
     while True:
-        rise = rise + np.where(parent == np.arange(cells + 1), 0.0, rise[parent])
         above = parent[parent]
         if np.array_equal(above, parent):
-            break
+            return rise, parent
+        rise = rise + np.where(parent == above, 0.0, rise[parent])
         parent = above
-    phases: np.ndarray = rise[:cells].reshape(bins, frames)
-    return phases
 
 
 def phases(magnitude: Tensor, across: Tensor, up: Tensor, known: Tensor | None = None) -> Tensor:

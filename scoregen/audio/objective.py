@@ -117,7 +117,7 @@ class VocoderTask:
         if count:
             source = batch.wave.clone()
             with torch.no_grad():
-                guess, _ = network.estimate(cond.rows(policy))
+                guess, _ = network.estimate(cond.rows(policy), noise.white(space, step, stage=1)[policy])
             source[policy] = faded(guess, self.spec.hop // 2)
         state = noised(denoiser.sde, source, space, times=self.times, noise=noise, step=step)
         prediction = denoiser(state.x, state.t, space, cond)

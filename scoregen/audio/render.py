@@ -40,8 +40,8 @@ class Start:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Waveforms ``(B, F * hop)``, and the phases ``(B, K, F * finer)`` that their estimate began with, if it
-    had any.
+    """Waveforms ``(B, F * hop)``, and the phases ``(B, band, F * finer)`` that their estimate began with, if
+    it had any.
 
     A window that overlaps an earlier one continues its phases (``known``), so that both agree.
     """
@@ -95,7 +95,7 @@ class GuidedRenderer:
         guess: Tensor | None = None
         phases: Tensor | None = None
         if start.kind == "estimate":
-            guess, phases = self.network.estimate(condition, known)
+            guess, phases = self.network.estimate(condition, _white(space, noise), known)
             guess = faded(guess, self.spec.hop // 2)
         sde = self.denoiser.sde
         low = min(LAST, start.level / 2)
@@ -107,9 +107,10 @@ class GuidedRenderer:
         return Rendered(wave, phases)
 
     @torch.no_grad()
-    def estimate(self, mels: Tensor) -> Tensor:
+    def estimate(self, mels: Tensor, noise: Noise) -> Tensor:
         """The estimate that the reverse process starts from, ``(B, n_mels, F)`` → ``(B, F * hop)``."""
-        return self.network.estimate(self.network.condition(mels, self.prior.space(mels)))[0]
+        space = self.prior.space(mels)
+        return self.network.estimate(self.network.condition(mels, space), _white(space, noise))[0]
 
 
 class ChainRenderer:
@@ -155,6 +156,11 @@ class ChainRenderer:
 def renderer(denoiser: Denoiser, config: VocoderModelConfig) -> GuidedRenderer | ChainRenderer:
     """The renderer of a model."""
     return (GuidedRenderer if config.chain is None else ChainRenderer)(denoiser, config)
+
+
+def _white(space: Space, noise: Noise) -> Tensor:
+    """Noise of the estimate, apart from that of the process."""
+    return noise.white(space, -1, stage=1)
 
 
 def _at(denoiser: Denoiser, space: Space, condition: object) -> Callable[[Tensor, Tensor], Prediction]:

@@ -238,7 +238,7 @@ def _treble(job: Job, hz: float, bands: Bands, caution: float) -> Callable[[Keye
     def make(noise: KeyedNoise) -> np.ndarray:
         if float(wave.abs().max()) < SILENCE:
             return job.given.copy()
-        guess = estimate(job, mel)
+        guess = estimate(job, mel, noise)
         # The estimate's phases are its own; its treble is all that is used.
         start = wave * gain + guess - low_pass(guess, spec.sample_rate, hz)
 

@@ -9,6 +9,7 @@ slopes, which theory gives for magnitudes that are exact, it corrects, each with
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +67,7 @@ class Spectrum:
 
     Attributes:
         log_magnitude: natural logarithms ``(B, K, F * finer)``.
-        edges: differences of phases.
+        edges: differences of phases, in the bins that the mel covers (``SpectrumNet.band`` of them).
     """
 
     log_magnitude: Tensor
@@ -99,16 +100,22 @@ class SpectrumNet(nn.Module):
         config: sizes.
 
     Raises:
-        InputError: the hop is no multiple of ``finer``, or more ``bins`` than the STFT has.
+        InputError: the hop is no multiple of twice ``finer``, or more ``bins`` than the mel covers.
     """
+
+    band: int
+    """Bins that the mel covers, from 0 Hz on."""
 
     def __init__(self, spec: MelSpec, config: SpectrumConfig):
         super().__init__()
         self.spec, self.config = spec, config
         self.grid = Grid.finer(spec, config.finer)
         width, bins = config.width, spec.n_fft // 2 + 1
-        if config.bins >= bins:
-            raise InputError(f"model.spectrum.bins: {config.bins}, but '{spec.name}' has {bins} bins")
+        self.band = min(bins, math.ceil(spec.f_max * spec.n_fft / spec.sample_rate) + 1)
+        if config.bins >= self.band:
+            raise InputError(
+                f"model.spectrum.bins: {config.bins}, but the mel of '{spec.name}' has {self.band}"
+            )
         self.first = nn.Conv1d(spec.n_mels, width, config.kernel, padding=config.kernel // 2)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, config.kernel, config.expansion * width, 1 + layer % 2)
@@ -148,7 +155,7 @@ class SpectrumNet(nn.Module):
         detail = self.magnitude(x).view(size, frames, -1).transpose(1, 2)
         turns = self.phase(x).view(size, frames, 2, 3, bins).permute(2, 0, 3, 4, 1)
         log_magnitude = base + detail
-        slopes = heap.between(*heap.slopes(self.grid, log_magnitude.detach()))
+        slopes = heap.between(*heap.slopes(self.grid, log_magnitude[:, : self.band].detach()))
         return _Heads(log_magnitude, slopes, (turns[0][..., :-1], turns[1]))
 
 

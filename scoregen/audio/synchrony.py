@@ -107,7 +107,7 @@ def synchronise(
 
 
 def von_mises_loss(cosine: Tensor, certainty: Tensor) -> Tensor:
-    r"""Negative log-likelihood of an angle, less that of the most certain one at its mean.
+    r"""Negative log-likelihood of an angle, less its constant ln 2π.
 
     .. math:: \ln\big(e^{-κ} I_0(κ)\big) + κ (1 - \cos θ)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scoregen.core import Noise
 from scoregen.errors import InputError
 from scoregen.hub import Model, from_pretrained
 
@@ -270,11 +271,12 @@ class Vocoder:
         frames = max(-(-len(wave) // hop), -(-2 * self.spec.n_fft // hop))
         return torch.from_numpy(fit(wave, frames * hop))
 
-    def estimate(self, mel: Tensor | np.ndarray) -> np.ndarray:
+    def estimate(self, mel: Tensor | np.ndarray, *, seed: int = 0) -> np.ndarray:
         """The estimate without diffusion: what is likely by the mel alone.
 
         Args:
             mel: ``(n_mels, F)``; held in memory whole.
+            seed: of the phases above the mel's band.
 
         Returns:
             float32 ``(F * hop,)``.
@@ -289,7 +291,8 @@ class Vocoder:
         gain = self.gain(mel)
         level = scale_mel(self.spec, aligned(self.spec, mel), gain)
         padded = functional.pad(level, (PAD, PAD), mode="replicate")
-        wave = self.renderer.estimate(padded.to(self.device))[0].cpu() / gain
+        noise = Noise(seed, torch.zeros(1, dtype=torch.int64))
+        wave = self.renderer.estimate(padded.to(self.device), noise)[0].cpu() / gain
         return wave[PAD * self.spec.hop : -PAD * self.spec.hop].numpy()
 
 
