@@ -175,7 +175,7 @@ def finetune(
         seed=wanted.seed,
         init=str(base),
         model=content["model"],
-        data={**data, **_weights(data, mels is not None), "cache": str(cache.path)},
+        data={**data, **_weights(data, content["model"].get("network")), "cache": str(cache.path)},
         train=short_run(wanted.steps, done.learning_rate, device),
     )
     model_config, data_config = config.resolve()[1:]
@@ -201,7 +201,7 @@ def finetune(
     done.seconds = time.monotonic() - started
     info = {
         **task.provenance(),
-        # What a later fine-tuning takes over; the weights of the losses are those before any mels of a TTS.
+        # What a later fine-tuning takes over.
         "training": {"data": data},
         "base": {"model": wanted.model, "info": content["info"]},
         "finetune": done.lasting(),
@@ -231,15 +231,15 @@ def _data(info: dict[str, Any], settings: VocoderFinetuneSettings) -> dict[str, 
     return {**json.loads(whole.model_dump_json(exclude={"cache"})), **chosen}
 
 
-def _weights(data: dict[str, Any], paired: bool) -> dict[str, float]:
+def _weights(data: dict[str, Any], correction: object) -> dict[str, float]:
     """Changes to the weights of the losses.
 
-    The magnitude network is tuned too: it may have been trained in a run of its own before. And what a TTS
-    gives is no target: the mel of the output should be that of the recording.
+    Magnitudes and phase differences are tuned too: they may have been learned in a run of their own before.
+    All other losses train the network that corrects the denoiser, so without one they would be of no use.
     """
-    changes = {"magnitude_weight": data["magnitude_weight"] or 1.0}
-    if paired:
-        changes |= {"mel_weight": 0.0, "spectral_weight": data["spectral_weight"] or 1.0}
+    changes = {"spectrum_weight": data["spectrum_weight"] or 1.0}
+    if correction is None:
+        changes |= dict.fromkeys(("matching_weight", "spectral_weight", "mel_weight"), 0.0)
     return changes
 
 

@@ -1,4 +1,4 @@
-"""Short-time Fourier analysis on hop-sized blocks, and phase retrieval.
+"""Short-time Fourier analysis on hop-sized blocks.
 
 Frame f of this transform is centred in the middle of block f of ``hop`` samples, as are the blocks of
 :func:`scoregen.audio.prior.lapped` and the frames of :func:`scoregen.audio.mel.aligned` mels, so a signal
@@ -93,36 +93,6 @@ def unit(spectrum: Tensor) -> Tensor:
     """The phase factors of a complex spectrum."""
     power = spectrum.real.square() + spectrum.imag.square()
     return spectrum * (power + 1e-18).rsqrt()
-
-
-def project(spec: MelSpec | Grid, x: Tensor, magnitude: Tensor) -> Tensor:
-    """Give ``x`` the STFT magnitudes ``(B, n_fft // 2 + 1, F)``, keep its phases: one Griffin-Lim step."""
-    return synthesise(spec, outer(magnitude) * unit(analyse(spec, x)))
-
-
-def griffin_lim(
-    spec: MelSpec | Grid, magnitude: Tensor, *, iterations: int = 32, momentum: float = 0.99, phases: Tensor
-) -> Tensor:
-    """Fast Griffin-Lim phase retrieval (Perraudin, Balazs & Søndergaard 2013).
-
-    Args:
-        spec: gives the STFT.
-        magnitude: ``(B, n_fft // 2 + 1, F)``.
-        iterations: number of projections; 0 takes the phases as they are.
-        momentum: acceleration in [0, 1); 0 is the original algorithm (Griffin & Lim 1984).
-        phases: where to start, a waveform ``(B, F * hop)`` such as white noise.
-
-    Returns:
-        ``(B, F * hop)``.
-    """
-    target = outer(magnitude)
-    angle = unit(analyse(spec, phases))
-    previous = torch.zeros_like(angle)
-    for _ in range(iterations):
-        rebuilt = analyse(spec, synthesise(spec, target * angle))
-        angle = unit(torch.sub(rebuilt, previous, alpha=momentum / (1 + momentum)))
-        previous = rebuilt
-    return synthesise(spec, target * angle)
 
 
 def faded(x: Tensor, samples: int) -> Tensor:

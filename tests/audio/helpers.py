@@ -42,9 +42,14 @@ def calibrated(kind: str) -> Prior:
 
 def small_config(**changes: object) -> VocoderModelConfig:
     """A vocoder small enough for tests."""
-    network = {"factors": [4, 4], "patch": 16, "frame": 16, "up": [16, 8], "down": [8, 16]}
-    prior = calibrated("spectral").to_dict()
-    values = {"network": network, "magnitude_width": 16, "prior": prior, "iterations": 2, **changes}
+    values = {
+        "network": {"kind": "frames", "width": 16, "layers": 2, "kernel": 3, "expansion": 2},
+        "spectrum": {"width": 16, "layers": 2, "expansion": 2, "bins": 64},
+        "prior": calibrated("spectral").to_dict(),
+        "rounds": 2,
+        "iterations": 2,
+        **changes,
+    }
     return VocoderModelConfig.model_validate(values)
 
 

@@ -43,9 +43,7 @@ def vocoder() -> Vocoder:
 
 def test_the_published_network_has_the_published_size() -> None:
     base = WaveGrad(
-        WaveGradConfig(
-            n_mels=128, factors=(5, 5, 3, 2, 2), level="alpha", down=(32, 128, 128, 256, 512), frame=768
-        )
+        WaveGradConfig(n_mels=128, factors=(5, 5, 3, 2, 2), down=(32, 128, 128, 256, 512), frame=768)
     )
     assert base.config.hop == 300
     # "The base model has 15 million parameters" (section 4).
@@ -140,9 +138,13 @@ def test_blocks_of_a_chain_equal_the_whole() -> None:
 def test_a_chain_has_no_estimate_and_no_frame_network() -> None:
     with pytest.raises(InputError, match="starts from noise"):
         vocoder().estimate(mel_of(speech(0)))
-    values = {"network": {"kind": "frames"}, "chain": {}}
-    with pytest.raises(InputError, match="kind wavegrad"):
-        build_denoiser(VocoderModelConfig.model_validate(values))
+    for network, chain, reason in (
+        ({"kind": "frames"}, {}, "goes with a network of kind wavegrad"),
+        (None, {}, "goes with a network of kind wavegrad"),
+        (SMALL, None, "a WaveGrad goes with model.chain"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            build_denoiser(VocoderModelConfig.model_validate({"network": network, "chain": chain}))
 
 
 def test_the_default_chain_is_that_of_the_base_model() -> None:

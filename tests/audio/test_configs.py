@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from scoregen.audio.config import VocoderDataConfig, VocoderModelConfig, build_denoiser
+from scoregen.audio.guided import Guided
 from scoregen.audio.objective import VocoderTask
 from scoregen.audio.prepare import prepare_audio
 from scoregen.audio.wavegrad import WaveGrad
@@ -26,7 +28,7 @@ PUBLISHED = ["wavegrad-22k-base", "wavegrad-24k"]
 
 
 @lru_cache
-def built(name: str) -> tuple[VocoderModelConfig, VocoderDataConfig, WaveGrad]:
+def built(name: str) -> tuple[VocoderModelConfig, VocoderDataConfig, Any]:
     _, model, data = load_config(name).resolve()
     # Sizes alone count here, and orthogonal matrices of that size take seconds.
     with patch("torch.nn.init.orthogonal_"):
@@ -101,12 +103,20 @@ def test_the_published_ones_are_as_published(name: str) -> None:
     up = [tuple(layer.dilation[0] for layer in block.layers) for block in network.up]
     assert up == [(1, 2, 1, 2)] * 2 + [(1, 2, 4, 8)] * 3
     assert [tuple(layer.dilation[0] for layer in block.layers) for block in network.down] == [(1, 2, 4)] * 4
-    assert (network.config.level, network.config.patch, network.config.whiten) == ("alpha", 1, False)
+    assert (network.config.patch, network.config.whiten) == (1, False)
     assert (model.prior.kind, model.prior.gains) == ("identity", (1.0,))
     assert model.chain is not None
     assert model.chain.process().betas == linear_betas(1000, 1e-6, 0.01)
     assert (run.learning_rate, run.clip, run.betas, run.weight_decay) == (2e-4, 1.0, (0.9, 0.999), 0)
     assert data.frames == 24
+
+
+def test_the_fast_one_works_on_frames_alone() -> None:
+    model, data, network = built("vocoder-fast-22k")
+    assert isinstance(network, Guided) and model.chain is None
+    assert not any(isinstance(module, WaveGrad) for module in network.modules())
+    assert 2 * parameters(network) < 15e6
+    assert data.spectrum_weight > 0 or network.correction is not None
 
 
 def test_the_24_khz_one_has_the_papers_mel() -> None:

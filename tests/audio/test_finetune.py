@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+from scoregen.audio.config import build_denoiser
 from scoregen.audio.finetune import VocoderFinetuneSettings, _data, _split, _threshold, _weights, finetune
 from scoregen.audio.finetune_figures import development
 from scoregen.audio.prepare import place, prepare_audio
@@ -21,7 +22,7 @@ from scoregen.errors import InputError
 from scoregen.hub import from_pretrained, save_pretrained
 from scoregen.training.cache import Cache
 
-from .helpers import CLIPS, SPEC, small_vocoder, speech
+from .helpers import CLIPS, SPEC, small_config, small_vocoder, speech
 from .pairs import blurred, write_pairs
 from .test_chain import vocoder as chain_vocoder
 
@@ -31,8 +32,8 @@ CUT = 24 * SPEC.hop * 4
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of the small vocoder, which says that it was trained on few and short crops."""
-    base, sizes = small_vocoder(), {"frames": 24, "batch": 2, "dev_batches": 2, "on_policy_iterations": 2}
-    data = {**sizes, "matching_weight": 0.003, "mel_weight": 1.0, "magnitude_weight": 0.0}
+    base, sizes = small_vocoder(), {"frames": 24, "batch": 2, "dev_batches": 2}
+    data = {**sizes, "matching_weight": 0.003, "mel_weight": 1.0, "spectrum_weight": 0.0}
     folder = tmp_path_factory.mktemp("model") / "small"
     info = {"training": {"data": data, "train": {"learning_rate": 0.002}}}
     save_pretrained(folder, "audio", base.config.model_dump(mode="json"), base.denoiser.state_dict(), info)
@@ -60,8 +61,8 @@ def test_a_fine_tuned_vocoder_is_better_and_ready_to_use(
 ) -> None:
     out = tmp_path / "mine"
     told: list[str] = []
-    done = finetune([recordings], out, quick(model), notify=told.append)
-    assert done.improved and done.finished and done.steps == 10
+    done = finetune([recordings], out, quick(model, steps=30), notify=told.append)
+    assert done.improved and done.finished and done.steps == 30
     assert done.after["denoising_loss"] < done.before["denoising_loss"]
     assert {"mr_stft", "pesq_wb"} <= set(done.before) == set(done.after)
     assert done.clips == {"train": 4, "dev": 1}
@@ -75,7 +76,7 @@ def test_a_fine_tuned_vocoder_is_better_and_ready_to_use(
         for key, value in new.denoiser.state_dict().items()
         if not torch.equal(value, old[key])
     }
-    assert moved == {"wave", "magnitude"}
+    assert moved == {"correction", "spectrum"}
     assert new.info["finetune"]["before"] == done.before
     assert "cache" not in new.info["training"]["data"]
     assert str(tmp_path) not in (out / "config.json").read_text().replace(model, "")
@@ -93,6 +94,17 @@ def test_a_model_with_a_chain_is_tuned_too(recordings: Path, tmp_path: Path) -> 
     assert done.finished and set(done.before) == {"denoising_loss"}
     assert done.after["denoising_loss"] < done.before["denoising_loss"]
     assert Vocoder.from_pretrained(tmp_path / "mine").config == base.config
+
+
+def test_a_model_without_a_correction_tunes_its_spectrum_alone(recordings: Path, tmp_path: Path) -> None:
+    config = small_config(network=None)
+    torch.manual_seed(0)
+    values, state = config.model_dump(mode="json"), build_denoiser(config).state_dict()
+    info = {"training": {"data": {"frames": 24, "batch": 2, "dev_batches": 2}}}
+    save_pretrained(tmp_path / "plain", "audio", values, state, info)
+    done = finetune([recordings], tmp_path / "mine", quick(str(tmp_path / "plain"), samples=0))
+    assert done.finished and done.improved
+    assert Vocoder.from_pretrained(tmp_path / "mine").network.correction is None
 
 
 def test_a_stopped_run_goes_on_to_the_same_model(model: str, recordings: Path, tmp_path: Path) -> None:
@@ -162,15 +174,16 @@ def test_clips_that_cannot_be_used_do_not_leave_a_part_empty(recordings: Path, t
 
 
 def test_the_model_says_how_it_is_tuned() -> None:
-    earlier = {"frames": 40, "batch": 128, "log_sigma_mean": -1.0, "magnitude_weight": 0.0, "gone": 1}
+    earlier = {"frames": 40, "batch": 128, "log_sigma_mean": -1.0, "spectrum_weight": 0.0, "gone": 1}
     data = _data({"training": {"data": earlier}}, VocoderFinetuneSettings())
     assert (data["frames"], data["batch"], data["log_sigma_mean"]) == (40, 8, -1.0)
     assert "cache" not in data and "gone" not in data
-    assert _weights(data, paired=False) == {"magnitude_weight": 1.0}
-    assert _weights({**data, "spectral_weight": 0.0}, paired=True) == {
-        "magnitude_weight": 1.0,
+    assert _weights(data, {"kind": "frames"}) == {"spectrum_weight": 1.0}
+    assert _weights({**data, "spectrum_weight": 0.3}, None) == {
+        "spectrum_weight": 0.3,
+        "matching_weight": 0.0,
+        "spectral_weight": 0.0,
         "mel_weight": 0.0,
-        "spectral_weight": 1.0,
     }
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoregen.audio.config import VocoderModelConfig, build_denoiser
+from scoregen.audio.config import FrameNetworkConfig, VocoderModelConfig, build_denoiser
 from scoregen.audio.frames import FEATURES, FrameNet, FrameNetConfig, relative
 from scoregen.audio.phase import analyse
 from scoregen.errors import InputError
@@ -17,7 +17,6 @@ from scoregen.errors import InputError
 from .helpers import SPEC, calibrated, mel_of, small_config, speech
 
 BINS = SPEC.n_fft // 2 + 1
-FRAMES = {"kind": "frames", "width": 16, "layers": 2, "kernel": 3, "expansion": 2}
 
 
 def network(seed: int = 0) -> FrameNet:
@@ -62,9 +61,10 @@ def test_a_delay_of_one_hop_delays_the_correction() -> None:
     ones, level = torch.ones_like(spectra[0].abs()), torch.tensor([-0.5])
     first, second = (net(s * 0.9, s, ones, ones, level) for s in spectra)
     inner = net.halo() + 2
-    torch.testing.assert_close(
-        first[..., inner + 1 : -inner], second[..., inner : -inner - 1], atol=1e-4, rtol=0
-    )
+    first, second = first[..., inner + 1 : -inner], second[..., inner : -inner - 1]
+    # Phases of the quietest cells are those of rounding errors.
+    torch.testing.assert_close(first, second, atol=5e-3, rtol=0)
+    assert float((first - second).norm()) < 1e-4 * float(first.norm())
 
 
 def test_an_output_frame_depends_on_no_more_than_the_halo() -> None:
@@ -94,24 +94,28 @@ def test_a_sinusoid_in_the_middle_of_a_bin_does_not_advance() -> None:
 
 
 def test_a_fresh_vocoder_is_the_classical_denoiser() -> None:
-    config = small_config(network=FRAMES)
     torch.manual_seed(0)
-    frames = build_denoiser(config).eval()
-    waves = build_denoiser(small_config()).eval()
-    waves.network.magnitude.load_state_dict(frames.network.magnitude.state_dict())
+    corrected = build_denoiser(small_config()).eval()
+    plain = build_denoiser(small_config(network=None)).eval()
+    assert plain.network.correction is None
+    plain.network.spectrum.load_state_dict(corrected.network.spectrum.state_dict())
     wave = speech(0)[: 48 * SPEC.hop]
     mel = mel_of(wave)[None]
     space = calibrated("spectral").space(mel)
     x = torch.from_numpy(wave)[None] + 0.3 * space.color(torch.randn(1, len(wave)))
     found = []
-    for denoiser in (frames, waves):
-        with torch.no_grad():
-            condition, _ = denoiser.network.condition(mel, space)
+    with torch.no_grad():
+        for denoiser in (corrected, plain):
+            condition = denoiser.network.condition(mel, space)
             found.append(denoiser(x, torch.tensor([0.3]), space, condition).x0)
-    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
+        corrected.network.correction.last.bias.fill_(0.5)
+        moved = corrected(x, torch.tensor([0.3]), space, condition).x0
+    assert float((moved - found[1]).norm()) > 0.01 * float(found[1].norm())
 
 
 def test_sizes_are_checked() -> None:
     with pytest.raises(InputError, match="kernel odd"):
         FrameNetConfig(kernel=4)
-    assert isinstance(VocoderModelConfig.model_validate({"network": FRAMES}).network.width, int)  # type: ignore[union-attr]
+    chosen = VocoderModelConfig.model_validate({"network": {"kind": "frames", "layers": 3}}).network
+    assert isinstance(chosen, FrameNetworkConfig) and chosen.layers == 3

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchaudio
 
 from scoregen.audio.config import VocoderDataConfig, build_denoiser
-from scoregen.audio.objective import VocoderTask
+from scoregen.audio.mel import aligned
+from scoregen.audio.objective import PHASE, VocoderTask
 from scoregen.audio.prepare import prepare_audio
 from scoregen.errors import InputError
 
@@ -62,30 +64,80 @@ def test_training_clips_are_never_in_dev_batches(cache: Path) -> None:
     assert all(made.crops.cache.facts[i]["split"] == "train" for i in train)
 
 
+TOLD = {"magnitude", "across", "up"}
+DENOISED = {"matching", "spectral", "mel", "spectral_policy", "mel_policy"}
+
+
 def test_losses_repeat_and_only_named_parts_are_trained(cache: Path) -> None:
-    made = task(cache)
+    made = task(cache, spectrum_weight=1)
+    torch.manual_seed(0)
     denoiser = build_denoiser(made.model)
     values = [made.loss(denoiser, made.batch(5), 5) for _ in range(2)]
-    assert torch.equal(values[0]["loss"], values[1]["loss"])
-    assert values[0].keys() == {"loss", "matching", "spectral", "mel", "magnitude", "spectral_policy"}
-    for weights, trained in (
-        ({"magnitude_weight": 0}, "wave"),
-        ({"matching_weight": 0, "spectral_weight": 0}, "magnitude"),
+    assert all(torch.equal(values[0][name], values[1][name]) for name in values[0])
+    assert values[0].keys() == {"loss"} | TOLD | DENOISED
+    off = {"matching_weight": 0, "spectral_weight": 0, "mel_weight": 0}
+    for weights, trained, parts in (
+        ({"spectrum_weight": 1, **off}, {"spectrum"}, TOLD),
+        ({}, {"correction"}, DENOISED),
+        ({**off, "mel_weight": 1}, {"correction"}, DENOISED),
+        ({"spectrum_weight": 1}, {"spectrum", "correction"}, TOLD | DENOISED),
+        ({"on_policy": 0}, {"correction"}, {"matching", "spectral", "mel"}),
     ):
         denoiser.zero_grad()
         part = task(cache, **weights)
-        part.loss(denoiser, part.batch(0), 0)["loss"].backward()
+        losses = part.loss(denoiser, part.batch(0), 0)
+        assert losses.keys() == {"loss"} | parts
+        losses["loss"].backward()
         moved = {
             n.split(".")[1] for n, p in denoiser.named_parameters() if p.grad is not None and p.grad.any()
         }
-        assert moved == {trained}
+        assert moved == trained
+
+
+def test_the_loss_is_the_weighted_sum_of_its_parts(cache: Path) -> None:
+    made = task(cache, spectrum_weight=2, matching_weight=0.5, spectral_weight=3, mel_weight=0.7)
+    v = made.loss(build_denoiser(made.model), made.batch(0), 0)
+    expected = 2 * (v["magnitude"] + PHASE * (v["across"] + v["up"]))
+    expected = expected + 0.5 * v["matching"] + 3 * v["spectral"] + 0.7 * v["mel"]
+    torch.testing.assert_close(v["loss"].detach(), expected)
+
+
+def test_half_the_crops_are_resampled(cache: Path) -> None:
+    made, again = (task(cache, speeds=[1.25]) for _ in range(2))
+    plain = quick = 0
+    for step in range(6):
+        batch = made.batch(step)
+        assert batch.wave.shape == (4, 32 * 256) and batch.mel.shape == (4, 80, 32)
+        assert torch.equal(batch.wave, again.batch(step).wave)
+        assert torch.equal(batch.mel, again.batch(step).mel)
+        for row in range(4):
+            record, first = int(batch.ids[row]) // 2**32, int(batch.ids[row]) % 2**32
+            wave = torch.from_numpy(made.crops.cache[record]["wave"].astype("float32") / 32_767)
+            inner = batch.wave[row, 128:-128]
+            if torch.equal(inner, wave[first * 256 + 128 : (first + 32) * 256 - 128]):
+                plain += 1
+                continue
+            quick += 1
+            # A quarter longer, from four frames after the place on: those the mel of its edges is made with.
+            slow = torchaudio.functional.resample(wave[first * 256 :], 4, 5)[4 * 256 :][: 32 * 256]
+            slow = torch.nn.functional.pad(slow, (0, 32 * 256 - len(slow)))
+            torch.testing.assert_close(inner[:-300], slow[128:-128][:-300], atol=1e-3, rtol=0)
+            found = aligned(made.spec, made.spec(batch.wave[row]), 32)
+            torch.testing.assert_close(batch.mel[row, :, 3:-3], found[:, 3:-3], atol=1e-3, rtol=1e-3)
+    assert plain >= 6 and quick >= 6
+    assert not torch.equal(task(cache, seed=1, speeds=[1.25]).batch(0).wave, made.batch(0).wave)
+
+
+def test_dev_batches_are_never_resampled(cache: Path) -> None:
+    for a, b in zip(task(cache, speeds=[1.25]).dev_batches(), task(cache).dev_batches(), strict=True):
+        assert torch.equal(a.wave, b.wave) and torch.equal(a.mel, b.mel) and torch.equal(a.ids, b.ids)
 
 
 def test_tiny_overfit_on_real_clips(cache: Path) -> None:
     """Forty steps on one fixed batch: every part of the loss falls."""
     torch.manual_seed(0)
     # At these levels the classical denoiser, where training starts, is mostly a filter.
-    made = task(cache, log_sigma_mean=-4.0, log_sigma_std=0.3)
+    made = task(cache, log_sigma_mean=-4.0, log_sigma_std=0.3, spectrum_weight=1)
     denoiser = build_denoiser(made.model)
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=4e-3)
     batch, first, last = made.batch(0), None, None

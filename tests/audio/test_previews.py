@@ -120,7 +120,7 @@ def test_a_synthesis_that_is_not_finite_is_left_out(cache: Path) -> None:
     made = task(cache)
     denoiser = build_denoiser(made.model)
     with torch.no_grad():
-        denoiser.network.wave.last.bias.fill_(float("nan"))
+        denoiser.network.correction.last.bias.fill_(float("nan"))
     shown = made.previews(denoiser)
     assert [one.tag.split("/")[0] for one in shown] == ["recording"] * CLIPS
 

@@ -23,7 +23,7 @@ from scoregen.hub import Model
 
 from .helpers import SPEC, mel_of, small_config, small_vocoder, speech
 
-STARTS = [Start("griffinlim", 0.2), Start("noise", 5.0)]
+STARTS = [Start("estimate", 0.2), Start("noise", 5.0)]
 
 
 def pieces(mel: torch.Tensor, sizes: list[int]) -> Iterator[torch.Tensor]:
@@ -51,16 +51,8 @@ def test_a_stream_equals_the_whole(start: Start, sizes: list[int]) -> None:
     np.testing.assert_array_equal(np.concatenate(made), whole)
 
 
-@lru_cache
-def heap_vocoder() -> Vocoder:
-    config = small_config(phases="heap", rounds=1)
-    denoiser = build_denoiser(config).eval()
-    denoiser.load_state_dict(small_vocoder().denoiser.state_dict())
-    return Vocoder(Model("heap", "audio", config, denoiser))
-
-
 def test_phases_are_carried_from_block_to_block() -> None:
-    vocoder, mel = heap_vocoder(), long_mel()
+    vocoder, mel = small_vocoder(), long_mel()
     gain = float(vocoder.gain(mel[None]))
     made = np.concatenate(list(vocoder.stream(pieces(mel, [23]), steps=1, block=48, gain=gain)))
     np.testing.assert_array_equal(made, vocoder.synthesize(mel, steps=1, block=48))
@@ -73,17 +65,24 @@ def test_phases_are_carried_from_block_to_block() -> None:
     assert np.median(jumps) < 3 * np.median(np.abs(np.diff(made)))
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_blocks_do_not_show(start: Start) -> None:
+def test_blocks_have_the_spectrum_of_the_whole() -> None:
+    """Phases come from one tree over all cells of a window, so samples differ where blocks do."""
     vocoder, mel = small_vocoder(), long_mel()
+    whole, made = (vocoder.synthesize(mel, steps=2, block=block) for block in (10_000, 50))
+    a, b = (mel_of(wave) for wave in (whole, made))
+    assert float((a - b).abs().mean()) < 0.3 * float((a - mel).abs().mean())
+
+
+def test_blocks_do_not_show_where_nothing_is_summed() -> None:
+    vocoder, mel, start = small_vocoder(), long_mel(), STARTS[1]
     whole = vocoder.synthesize(mel, steps=2, start=start, block=10_000)
     error = vocoder.synthesize(mel, steps=2, start=start, block=50) - whole
-    # Griffin-Lim amplifies last bits; 16 bits resolve 3e-5.
+    # Synchronisation amplifies last bits; 16 bits resolve 3e-5.
     assert np.abs(error).max() < 1e-2 * np.abs(whole).max()
     assert np.sqrt((error**2).mean()) < 1e-3 * np.sqrt((whole**2).mean())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 90), st.integers(1, 70), st.integers(0, 2**31))
 def test_lengths_are_exact(frames: int, block: int, seed: int) -> None:
     draw = random.Random(seed)
