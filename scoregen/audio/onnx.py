@@ -21,19 +21,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from scoregen.errors import InputError, MissingExtra, ScoregenError
 from scoregen.files import atomic_folder
 from scoregen.hub import Model
 
 from .config import VocoderModelConfig
-from .estimate import MagnitudeNet, scaled
 from .frames import FrameNet
 from .guided import Guided
+from .matching import scaled
 from .mel import MelSpec
 from .prior import Prior
 from .realised import Realised
 from .recipes import CHAIN, FRAMES, GUIDED
+from .spectrum import CERTAINTY, SpectrumNet
 from .wavegrad import LevelEncoding, WaveGrad
 
 OPSET = 18
@@ -42,6 +44,11 @@ TOLERANCE = 1e-4
 """Largest difference from PyTorch, in units of the largest value where that is above 1."""
 
 CARD = "model.json"
+
+_SIZES = (
+    "batch and frames are free; samples = frames · hop; grid = frames · config.spectrum.finer;"
+    " columns: frames of the STFT of the mel's hop, the outer ones included"
+)
 
 
 @dataclass(frozen=True)
@@ -127,14 +134,10 @@ def pieces(model: Model) -> list[Piece]:
         assert isinstance(network, WaveGrad)
         return [_chain(network, spec, prior, mel), noise]
     assert isinstance(network, Guided)
-    bins = network.magnitude.last.out_channels
-    estimates = [Port("log_magnitude", ("batch", bins, "frames"), "natural logarithm of STFT magnitudes")]
-    if network.magnitude.turn is not None:
-        meaning = "corrections of the phase slopes in radians: per frame, per bin"
-        estimates.append(Port("slopes", ("batch", 2, bins, "frames"), meaning))
-    magnitude = Piece("magnitude", Magnitude(network.magnitude), (mel,), tuple(estimates))
-    correction = _frames(network.wave) if isinstance(network.wave, FrameNet) else _wave(network, prior, mel)
-    return [magnitude, correction, noise]
+    parts = [_spectrum(network.spectrum, mel)]
+    if network.correction is not None:
+        parts.append(_frames(network.correction))
+    return [*parts, noise]
 
 
 def _chain(network: WaveGrad, spec: MelSpec, prior: Prior, mel: Port) -> Piece:
@@ -148,18 +151,17 @@ def _chain(network: WaveGrad, spec: MelSpec, prior: Prior, mel: Port) -> Piece:
     return Piece("network", ChainCall(network, spec, prior), inputs, (output,))
 
 
-def _wave(guided: Guided, prior: Prior, mel: Port) -> Piece:
-    wave = ("batch", "samples")
-    assert isinstance(guided.wave, WaveGrad)
-    inputs = (
-        Port("scaled", wave, "state over √(1 + r²)"),
-        Port("level", ("batch",), "¼ ln r"),
-        mel,
-        Port("filtered", wave, "Wiener estimate, whitened, cut off at ±8, faded"),
-        Port("rebuilt", wave, "Griffin-Lim estimate, whitened, cut off at ±8, faded"),
+def _spectrum(network: SpectrumNet, mel: Port) -> Piece:
+    bins, band = network.magnitude.out_features // network.config.finer, network.band
+    across, up = ("batch", band, "grid-1"), ("batch", band - 1, "grid")
+    outputs = (
+        Port("log_magnitude", ("batch", bins, "grid"), "natural logarithm of STFT magnitudes"),
+        Port("across", (*across, 2), "cosine and sine of the phase difference to the next frame"),
+        Port("across_certainty", across, "its concentration κ"),
+        Port("up", (*up, 2), "cosine and sine of the phase difference to the next bin"),
+        Port("up_certainty", up, "its concentration κ"),
     )
-    output = Port("correction", wave, "to be added to EDM's network output F of the classical denoiser")
-    return Piece("network", WaveCall(guided.wave, guided.spec, prior), inputs, (output,))
+    return Piece("spectrum", SpectrumCall(network), (mel,), outputs)
 
 
 def _frames(network: FrameNet) -> Piece:
@@ -167,7 +169,7 @@ def _frames(network: FrameNet) -> Piece:
     inputs = (
         Port("state", (*cells, 2), "STFT of the state, real and imaginary part"),
         Port("classical", (*cells, 2), "STFT of the classical estimate, the same way"),
-        Port("magnitude", cells, "estimated STFT magnitudes"),
+        Port("magnitude", cells, "estimated STFT magnitudes, geometric means over 'finer' frames"),
         Port("deviation", cells, "standard deviation of the noise on the STFT's grid, at this level"),
         Port("level", ("batch",), "¼ ln r"),
     )
@@ -187,34 +189,28 @@ class Shaped(nn.Module):
         return self.prior.space(log_mel).color(white)
 
 
-class Magnitude(nn.Module):
-    """Log-mel to log magnitudes, and slopes where the model has them."""
+class SpectrumCall(nn.Module):
+    """Log-mel to log magnitudes and phase differences, complex numbers as cosine, sine and modulus."""
 
-    def __init__(self, network: MagnitudeNet):
+    def __init__(self, network: SpectrumNet):
         super().__init__()
         self.network = network
 
-    def forward(self, log_mel: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """``(B, n_mels, F)`` → ``(B, K, F)``, and ``(B, 2, K, F)``."""
-        log_magnitude, slopes = self.network.with_slopes(log_mel)
-        return log_magnitude if slopes is None else (log_magnitude, slopes)
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, ...]:
+        """``(B, n_mels, F)`` → log magnitudes ``(B, K, G)``; then to the next frame and to the next bin:
+        differences ``(B, ·, ·, 2)`` and certainties ``(B, ·, ·)``."""
+        heads = self.network.heads(log_mel)
+        out = [heads.log_magnitude]
+        for slope, turn in zip(heads.slopes, heads.turns, strict=True):
+            missing = slope.shape[1] - turn.shape[2]
+            cosine, sine, level = functional.pad(turn, (0, 0, 0, missing)).unbind(1)
+            turned = functional.normalize(torch.stack((1 + cosine, sine), dim=-1), dim=-1)
+            (c, s), (a, b) = turned.unbind(-1), (slope.cos(), slope.sin())
+            out += [torch.stack((a * c - b * s, b * c + a * s), dim=-1), (level + 1).clamp(*CERTAINTY).exp()]
+        return tuple(out)
 
 
-class WaveCall(nn.Module):
-    """A WaveGrad as it stands in a guided model."""
-
-    def __init__(self, network: WaveGrad, spec: MelSpec, prior: Prior):
-        super().__init__()
-        self.network, self.spec, self.prior = network, spec, prior
-
-    def forward(self, state: Tensor, level: Tensor, log_mel: Tensor, *extra: Tensor) -> Tensor:
-        """``(B, F * hop)``, ``(B,)``, ``(B, n_mels, F)`` and further waveforms → ``(B, F * hop)``."""
-        space = self.prior.space(log_mel)
-        out: Tensor = self.network(state, level, space, (scaled(self.spec, log_mel), *extra))
-        return out
-
-
-class ChainCall(WaveCall):
+class ChainCall(nn.Module):
     """WaveGrad as published, which is told √ᾱ.
 
     Inside the package the level is ``¼ ln(σ/α)``. Near √ᾱ = 1 float32 cannot go from one to the other within
@@ -222,10 +218,17 @@ class ChainCall(WaveCall):
     """
 
     def __init__(self, network: WaveGrad, spec: MelSpec, prior: Prior):
-        super().__init__(network, spec, prior)
+        super().__init__()
+        self.network, self.spec, self.prior = network, spec, prior
         for module in network.modules():
             if isinstance(module, LevelEncoding):
                 module.alpha = False
+
+    def forward(self, noisy: Tensor, root_alpha_bar: Tensor, log_mel: Tensor) -> Tensor:
+        """``(B, F * hop)``, ``(B,)`` and ``(B, n_mels, F)`` → ``(B, F * hop)``."""
+        space = self.prior.space(log_mel)
+        out: Tensor = self.network(noisy, root_alpha_bar, space, scaled(self.spec, log_mel))
+        return out
 
 
 class FrameCall(nn.Module):
@@ -256,12 +259,12 @@ def write(piece: Piece, hop: int, path: Path) -> None:
         # Tables are computed on the first call and kept; while tracing they would be symbols, not numbers.
         piece.module(*examples)
         module: nn.Module = piece.module
-        signature = _for(module, shapes)
+        signature: tuple[Any, ...] = shapes
         if isinstance(module, FrameCall):
             program = torch.export.export(
                 module,
                 examples,
-                dynamic_shapes=signature,
+                dynamic_shapes=shapes,
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
@@ -330,16 +333,16 @@ def draw(piece: Piece, hop: int, *, batch: int, frames: int) -> tuple[Tensor, ..
 def card(model: Model, parts: list[Piece], difference: dict[str, float]) -> dict[str, Any]:
     """What ``model.json`` holds."""
     config = model.config
-    recipe = CHAIN if config.chain is not None else GUIDED
-    if config.chain is None and isinstance(model.denoiser.network.wave, FrameNet):
-        recipe = FRAMES
+    recipe: tuple[str, ...] = CHAIN
+    if config.chain is None:
+        recipe = GUIDED if config.network is None else FRAMES
     return {
         "model": model.name,
         "opset": OPSET,
         "dtype": "float32",
         "mel": config.spec().to_dict(),
         "hop": config.spec().hop,
-        "sizes": "batch and frames are free; samples = frames · hop; columns: frames of the STFT",
+        "sizes": _SIZES,
         "files": {
             f"{piece.name}.onnx": {
                 "inputs": [asdict(port) for port in piece.inputs],
@@ -351,12 +354,6 @@ def card(model: Model, parts: list[Piece], difference: dict[str, float]) -> dict
         "recipe": list(recipe),
         "config": config.model_dump(mode="json"),
     }
-
-
-def _for(module: nn.Module, shapes: tuple[Any, ...]) -> Any:
-    """Dynamic shapes as the signature of a module wants them: a tuple for what ``*extra`` takes."""
-    extra = isinstance(module, WaveCall) and shapes[3:]
-    return (*shapes[:3], extra) if extra else shapes
 
 
 @contextmanager

@@ -80,12 +80,6 @@ def _mul(pairs: list[bool], a: Any, b: Any) -> Tensor:
     return out
 
 
-def _add(pairs: list[bool], a: Tensor, b: Tensor, alpha: float = 1) -> Tensor:
-    if not all(pairs):
-        raise ScoregenError("the sum of a complex and a real tensor cannot be exported")
-    return a + alpha * b
-
-
 def _div(pairs: list[bool], a: Tensor, b: Any) -> Tensor:
     if pairs[1]:
         raise ScoregenError("a division by complex numbers cannot be exported")
@@ -109,15 +103,10 @@ _RULES: dict[Any, Callable[..., Any]] = {
     aten.imag.default: lambda pairs, z: z[..., 1],
     aten.abs.default: lambda pairs, z: z.square().sum(-1).sqrt(),
     aten._conj.default: lambda pairs, z: _pair(z[..., 0], -z[..., 1]),
-    aten.add.Tensor: _add,
     aten.mul.Tensor: _mul,
     aten.div.Tensor: _div,
     aten.pad.default: _pad,
     aten.slice.Tensor: lambda pairs, z, dim=0, *where: aten.slice.Tensor(z, _axis(dim), *where),
-    aten.select.int: lambda pairs, z, dim, index: z.select(_axis(dim), index),
     aten.unsqueeze.default: lambda pairs, z, dim: z.unsqueeze(_axis(dim)),
-    aten.transpose.int: lambda pairs, z, a, b: z.transpose(_axis(a), _axis(b)),
-    aten.cat.default: lambda pairs, parts, dim=0: torch.cat(parts, _axis(dim)),
-    aten.sym_size.int: lambda pairs, z, dim: z.shape[_axis(dim)],
     aten.view.dtype: lambda pairs, z, dtype: z,  # between complex types of one size nothing changes
 }

@@ -18,33 +18,34 @@ CHAIN = (
     "x is the waveform.",
 )
 
-_GUIDED = (
+_CLASSICAL = (
     _MEL,
-    "Classical parts are not exported: STFT and Griffin-Lim (scoregen/audio/phase.py), magnitudes brought to"
-    " the mel (estimate.py), phases from slopes (heap.py), the blend (guided.py).",
-    "Once: magnitude.onnx gives M = exp(log_magnitude), to be scaled so that its mel is log_mel.",
-    "Start: an estimate with magnitudes M plus r · noise, r = config.start; noise is prior.onnx on"
-    " independent normal numbers.",
-    "Each call, at a state x and noise level r: 'filtered' is x through the Wiener filter M² / (M² + (r S)²),"
-    " S the deviation of the noise on the STFT's grid; 'rebuilt' is config.iterations of Griffin-Lim with M"
-    " from the phases of x; the classical estimate C blends them, config.blend² : r².",
+    "What is not learned is not exported: STFTs (scoregen/audio/phase.py), magnitudes and waveforms brought"
+    " to the mel (matching.py), the spanning tree (heap.py), the power method (synchrony.py), the Wiener"
+    " filter and the blend (guided.py). All but one STFT have config.spectrum.finer as many frames as"
+    " the mel.",
+    "Once: spectrum.onnx. M = exp(log_magnitude), scaled so that its mel is log_mel. Each certainty is"
+    " multiplied by √(M M') of its two cells, and by 3 if it is 'up'.",
+    "Estimate: phases are the sums of the differences along the spanning tree that keeps to the loudest"
+    " cells, then config.rounds of the power method; bins above those of 'across' get the phases of white"
+    " noise. Inverse STFT with M, twice filtered so that its mel comes nearer to log_mel.",
+    "Start: estimate + r · noise, r = config.start; noise is prior.onnx on independent normal numbers.",
+    "Each call, at a state x with STFT Y and noise level r, where S is the deviation of prior.onnx's noise on"
+    " the STFT's grid. One waveform is x through the Wiener filter M² / (M² + (r S)²). The other has"
+    " magnitudes M and the phases of config.iterations of the power method that start at those of Y and"
+    " hear, beside their neighbours, Y · 2 M² / (r S)². The classical estimate C blends them,"
+    " config.blend² : r².",
 )
 _SOLVER = (
     "DPM-Solver++(2M) takes the state on to a lower r, down to 0.05 (half of config.start where that is"
     " less); the last denoised estimate is the waveform."
 )
 
-GUIDED = (
-    *_GUIDED,
-    "correction = network.onnx(x / √(1 + r²), ¼ ln r, log_mel, filtered, rebuilt), the latter two whitened"
-    " (the inverse of prior.onnx), cut off at ±8 and faded over half a hop. Denoised:"
-    " C + r / √(1 + r²) · correction.",
-    _SOLVER,
-)
+GUIDED = (*_CLASSICAL, "Denoised: C.", _SOLVER)
 
 FRAMES = (
-    *_GUIDED,
-    "correction = network.onnx(STFT of x, STFT of C, M, r S, ¼ ln r). Denoised: C + inverse STFT of the"
-    " correction.",
+    *_CLASSICAL,
+    "correction = network.onnx(STFT of x, STFT of C, M, r S, ¼ ln r), all with as many frames as the mel and"
+    " one more at either end. Denoised: C + inverse STFT of the correction.",
     _SOLVER,
 )

@@ -253,7 +253,7 @@ class WaveGrad(nn.Module):
         if x_in.shape[1] != cond.shape[2] * self.config.hop:
             raise ValueError(f"{x_in.shape[1]} samples for {cond.shape[2]} frames of {self.config.hop}")
         wave = space.whiten(x_in).clamp(-CLIP, CLIP) if self.config.whiten else x_in
-        x = self.first(wave.reshape(len(wave), -1, self.config.patch).transpose(1, 2))
+        x = self.first(wave.reshape(wave.shape[0], -1, self.config.patch).transpose(1, 2))
         rates = [x]
         for block in self.down:
             rates.append(block(rates[-1]))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scoregen.audio.config import VocoderModelConfig, build_denoiser
 from scoregen.audio.guided import Guided
-from scoregen.audio.onnx import Piece, compare, export_onnx, pieces, run, write
+from scoregen.audio.onnx import card, compare, export_onnx, pieces, run
 from scoregen.audio.realised import Realised
 from scoregen.core import Noise
 from scoregen.core.ddpm import DDPM
@@ -33,7 +33,7 @@ TOLERANCE = 1e-4
 
 def small(**values: object) -> Model:
     """An untrained model whose every weight matters."""
-    config = VocoderModelConfig.model_validate({"magnitude_width": 16, "iterations": 2, **values})
+    config = VocoderModelConfig.model_validate(values)
     torch.manual_seed(0)
     denoiser = build_denoiser(config).eval().requires_grad_(False)
     for parameter in denoiser.parameters():
@@ -48,38 +48,63 @@ def chain() -> Model:
     return small(network={**WAVE, "whiten": True}, chain={"steps": 8, "last": 0.3}, prior=prior)
 
 
-def mels(model: Model, batch: int, frames: int) -> Tensor:
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
+    """A model with a correction network, and where its files are."""
+    model = small(
+        network={"kind": "frames", "width": 16, "layers": 1},
+        spectrum={"width": 16, "layers": 2, "expansion": 2, "bins": 64},
+        prior=calibrated("spectral").to_dict(),
+        iterations=2,
+    )
+    folder = tmp_path_factory.mktemp("guided") / "out"
+    export_onnx(model, folder)
+    return model, folder
+
+
+def mels(batch: int, frames: int) -> Tensor:
     """Log-mels of different places of a recording."""
     whole = mel_of(speech(0))
     return torch.stack([whole[:, 9 * k : 9 * k + frames] for k in range(batch)])
 
 
-def written(model: Model, name: str, folder: Path) -> Callable[..., list[np.ndarray]]:
-    """One piece as a file, as a function."""
-    piece: Piece = next(piece for piece in pieces(model) if piece.name == name)
-    path = folder / f"{name}.onnx"
-    write(piece, SPEC.hop, path)
-    assert not list(folder.glob("*.data")), "one file, whatever its size"
-    return lambda *inputs: run(path, *inputs)
-
-
-def call_of_the_network(model: Model, mel: Tensor, ratio: float = 0.3) -> tuple[list, Tensor, Tensor]:
-    """What a guided model's network gets in a real call of the denoiser, what it returns, and the level."""
+def call_of_the_network(model: Model, mel: Tensor, ratio: float = 0.3) -> tuple[list, Tensor]:
+    """What a guided model's network gets in a real call of the denoiser, and what it returns."""
     network, calls = model.denoiser.network, []
     assert isinstance(network, Guided)
+    assert network.correction is not None
     space = model.config.make_prior().space(mel)
     white = Noise(0, torch.arange(len(mel))).white(space, 0)
-    frames = mel.shape[-1]
-    clean = torch.stack([torch.from_numpy(speech(0)[: frames * SPEC.hop])] * len(mel))
-    handle = network.wave.register_forward_hook(lambda module, args, out: calls.append((args, out)))
-    condition, _ = network.condition(mel, space)
+    clean = torch.stack([torch.from_numpy(speech(0)[: mel.shape[-1] * SPEC.hop])] * len(mel))
+    handle = network.correction.register_forward_hook(lambda module, args, out: calls.append((args, out)))
     sigma = torch.full((len(mel),), ratio, dtype=torch.float64)
-    model.denoiser(
-        clean + ratio * space.color(white), model.denoiser.sde.time(-2 * sigma.log()), space, condition
-    )
+    time = model.denoiser.sde.time(-2 * sigma.log())
+    model.denoiser(clean + ratio * space.color(white), time, space, network.condition(mel, space))
     handle.remove()
-    (args, out), level = calls[0], (sigma.log() / 4).float()
-    return list(args), out, level
+    ((args, out),) = calls
+    return list(args), out
+
+
+def ports_agree(folder: Path) -> None:
+    """Names and shapes that ``model.json`` tells are the files'; no path of this machine is in them."""
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    sizes = {
+        "samples": f"{SPEC.hop}*frames",
+        "grid": "2*frames",
+        "grid-1": "2*frames - 1",
+        "columns": "frames",
+    }
+    assert card["mel"] == SPEC.to_dict()
+    assert card["recipe"]
+    assert {f"{path.stem}.onnx" for path in folder.glob("*.onnx*")} == set(card["files"]), "one file each"
+    for name, ports in card["files"].items():
+        graph = onnx.load(folder / name).graph
+        assert b".py" not in (folder / name).read_bytes()
+        for kind, values in (("inputs", graph.input), ("outputs", graph.output)):
+            assert [port["name"] for port in ports[kind]] == [value.name for value in values]
+            for port, value in zip(ports[kind], values, strict=True):
+                found = [axis.dim_value or axis.dim_param for axis in value.type.tensor_type.shape.dim]
+                assert found == [sizes.get(size, size) for size in port["shape"]], (name, port["name"])
 
 
 def test_a_chain_from_files_alone_is_the_vocoder(tmp_path: Path, command_line: Callable) -> None:
@@ -97,7 +122,7 @@ def test_a_chain_from_files_alone_is_the_vocoder(tmp_path: Path, command_line: C
     assert max(facts["difference"].values()) <= TOLERANCE
 
     vocoder = Vocoder.from_pretrained(tmp_path / "m")
-    mel, betas = mels(model, 3, 27), (1e-3, 0.05, 0.4)
+    mel, betas = mels(3, 27), (1e-3, 0.05, 0.4)
     noise = Noise(5, torch.tensor([7, 8, 9]))
     expected = vocoder.renderer.along(DDPM(betas), mel, noise).numpy()
 
@@ -114,17 +139,7 @@ def test_a_chain_from_files_alone_is_the_vocoder(tmp_path: Path, command_line: C
     assert np.abs(expected).max() > 0.05
     np.testing.assert_allclose(x, expected, atol=TOLERANCE)
 
-    card = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
-    assert card["mel"] == SPEC.to_dict()
-    assert card["config"]["chain"]["steps"] == 8
-    for name, ports in card["files"].items():
-        graph = onnx.load(tmp_path / "out" / name).graph
-        assert b".py" not in (tmp_path / "out" / name).read_bytes(), "paths of this machine"
-        for kind, values in (("inputs", graph.input), ("outputs", graph.output)):
-            assert [port["name"] for port in ports[kind]] == [value.name for value in values]
-            for port, value in zip(ports[kind], values, strict=True):
-                sizes = [axis.dim_value or axis.dim_param for axis in value.type.tensor_type.shape.dim]
-                assert sizes == [f"{SPEC.hop}*frames" if s == "samples" else s for s in port["shape"]]
+    ports_agree(tmp_path / "out")
     # What an earlier export wrote is replaced; anything else is not.
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
@@ -133,33 +148,55 @@ def test_a_chain_from_files_alone_is_the_vocoder(tmp_path: Path, command_line: C
     assert "choose another folder" in refused.stderr
 
 
-def test_the_networks_of_a_guided_wavegrad(tmp_path: Path) -> None:
-    model = small(network={**WAVE, "whiten": True}, prior=calibrated("spectral").to_dict())
-    mel = mels(model, 3, 33)
-    args, out, level = call_of_the_network(model, mel)
-    state, _, _, (_, filtered, rebuilt) = args
-    (found,) = written(model, "network", tmp_path)(state, level, mel, filtered, rebuilt)
+def test_the_files_of_a_guided_model(guided: tuple[Model, Path]) -> None:
+    _, folder = guided
+    assert {path.name for path in folder.iterdir()} == {
+        "network.onnx",
+        "spectrum.onnx",
+        "prior.onnx",
+        "model.json",
+    }
+    ports_agree(folder)
+
+
+def test_magnitudes_and_phase_differences(guided: tuple[Model, Path]) -> None:
+    model, folder = guided
+    mel = mels(3, 33)
+    log_magnitude, *found = (torch.from_numpy(x) for x in run(folder / "spectrum.onnx", mel))
+    expected = model.denoiser.network.spectrum(mel)
+    assert log_magnitude.shape[-1] == 66
+    torch.testing.assert_close(log_magnitude, expected.log_magnitude, atol=TOLERANCE, rtol=0)
+    for edge, turn, certainty in zip(
+        (expected.edges.across, expected.edges.up), found[::2], found[1::2], strict=True
+    ):
+        torch.testing.assert_close(certainty, edge.abs(), atol=TOLERANCE, rtol=1e-5)
+        assert float(certainty.std()) > 1e-3
+        torch.testing.assert_close(turn, torch.view_as_real(edge / edge.abs()), atol=TOLERANCE, rtol=0)
+
+
+def test_the_correction_at_the_frame_rate(guided: tuple[Model, Path]) -> None:
+    model, folder = guided
+    args, out = call_of_the_network(model, mels(3, 33))
+    inputs = [torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in args]
+    (found,) = run(folder / "network.onnx", *(x.contiguous() for x in inputs))
     assert float(out.abs().max()) > 1e-3
-    np.testing.assert_allclose(found, out.numpy(), atol=TOLERANCE)
-    noise = Noise(1, torch.tensor([0]))
-    space = model.config.make_prior().space(mel[:1])
-    (shaped,) = written(model, "prior", tmp_path)(noise.white(space, 0), mel[:1])
+    np.testing.assert_allclose(found, torch.view_as_real(out).numpy(), atol=TOLERANCE)
+
+
+def test_the_noise(guided: tuple[Model, Path]) -> None:
+    model, folder = guided
+    noise, mel = Noise(1, torch.tensor([0])), mels(1, 17)
+    space = model.config.make_prior().space(mel)
+    (shaped,) = run(folder / "prior.onnx", noise.white(space, 0), mel)
     np.testing.assert_allclose(shaped, noise.normal(space, 0).numpy(), atol=TOLERANCE)
 
 
-def test_the_networks_at_the_frame_rate(tmp_path: Path) -> None:
-    network = {"kind": "frames", "width": 16, "layers": 1}
-    model = small(network=network, slopes=True, prior=calibrated("spectral").to_dict())
-    mel = mels(model, 3, 33)
-    args, out, level = call_of_the_network(model, mel)
-    pairs = [torch.view_as_real(x).contiguous() if x.is_complex() else x for x in args[:4]]
-    (found,) = written(model, "network", tmp_path)(*(x.contiguous() for x in pairs), level)
-    assert float(out.abs().max()) > 1e-3
-    np.testing.assert_allclose(found, torch.view_as_real(out).numpy(), atol=TOLERANCE)
-    log_magnitude, slopes = written(model, "magnitude", tmp_path)(mel)
-    expected = model.denoiser.network.magnitude.with_slopes(mel)
-    np.testing.assert_allclose(log_magnitude, expected[0].numpy(), atol=TOLERANCE)
-    np.testing.assert_allclose(slopes, expected[1].numpy(), atol=TOLERANCE)
+def test_without_a_correction_there_is_no_network() -> None:
+    model = small(spectrum={"width": 16, "layers": 1, "bins": 64})
+    parts = pieces(model)
+    assert [piece.name for piece in parts] == ["spectrum", "prior"]
+    recipe = card(model, parts, {f"{piece.name}.onnx": 0.0 for piece in parts})["recipe"]
+    assert not any("network.onnx" in line for line in recipe)
 
 
 class Sums(torch.nn.Module):
@@ -178,10 +215,9 @@ def test_what_has_no_rule_is_named() -> None:
 class Arithmetic(torch.nn.Module):
     def forward(self, a: Tensor, b: Tensor, size: Tensor) -> Tensor:
         z, w = torch.view_as_complex(a), torch.view_as_complex(b)
-        turned = torch.polar(size, size)[:, None] * (z[:, 1:] * w[:, :-1].conj()).transpose(0, 1)[:, None]
-        parts = torch.cat((turned, turned / 3), dim=-1)
-        padded = torch.nn.functional.pad(parts, (1, 0, 0, 2))
-        return torch.view_as_real(padded * padded.abs() + 2 * padded)[..., 0] + padded.imag
+        turned = torch.polar(size, size)[:, None] * (z[:, 1:] * w[:, :-1].conj())[:, None]
+        padded = torch.nn.functional.pad(turned / 3, (1, 0, 0, 2))
+        return torch.view_as_real(padded * padded.abs())[..., 0] + (2 * padded).imag
 
 
 def test_complex_arithmetic_in_pairs() -> None:
@@ -192,14 +228,13 @@ def test_complex_arithmetic_in_pairs() -> None:
     torch.testing.assert_close(found, module(a, b, size))
 
 
-def test_a_file_that_differs_is_found(tmp_path: Path) -> None:
-    model = small(network={"kind": "frames", "width": 16, "layers": 1})
-    magnitude = pieces(model)[0]
-    write(magnitude, SPEC.hop, tmp_path / "a.onnx")
-    assert compare(magnitude, SPEC.hop, tmp_path / "a.onnx") <= TOLERANCE
-    magnitude.module.network.last.bias.data += 0.1
-    with pytest.raises(ScoregenError, match=r"a\.onnx differs from PyTorch by"):
-        compare(magnitude, SPEC.hop, tmp_path / "a.onnx")
+def test_a_file_that_differs_is_found(guided: tuple[Model, Path]) -> None:
+    model, folder = guided
+    spectrum = pieces(model)[0]
+    assert compare(spectrum, SPEC.hop, folder / "spectrum.onnx") <= TOLERANCE
+    spectrum.module.network.magnitude.bias.data += 0.1
+    with pytest.raises(ScoregenError, match=r"spectrum\.onnx differs from PyTorch by"):
+        compare(spectrum, SPEC.hop, folder / "spectrum.onnx")
 
 
 def test_without_the_extra_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
