@@ -45,7 +45,7 @@ def ours(vocoder: Vocoder, seconds: float) -> tuple[Call, float]:
     mel = spec(wave)[..., :frames]
     space = vocoder.config.make_prior().space(mel)
     network = vocoder.network
-    condition = network.condition(mel, space)[0] if isinstance(network, Guided) else scaled(spec, mel)
+    condition = network.condition(mel, space) if isinstance(network, Guided) else scaled(spec, mel)
     x = torch.randn(1, frames * spec.hop, generator=random)
     t = torch.full((1,), denoiser.sde.t_max / 2, dtype=torch.float64)
 

@@ -41,12 +41,6 @@ def mel_gain(spec: MelSpec, mel: Tensor, found: Tensor, strength: float = 1.0) -
     return (strength * (mixing.to(mel).T @ nats)).exp()
 
 
-def with_mel(spec: MelSpec, magnitude: Tensor, mel: Tensor) -> Tensor:
-    """``magnitude`` scaled so that its mel is ``mel`` (up to the interpolation between bands)."""
-    found = spec.compress(spec.filterbank().to(mel).T @ magnitude)
-    return magnitude * mel_gain(spec, mel, found)
-
-
 def with_mel_of_wave(spec: MelSpec, wave: Tensor, mel: Tensor) -> Tensor:
     """``wave`` ``(B, F * hop)`` filtered in time and frequency so that its mel comes nearer to ``mel``."""
     found = aligned(spec, spec(wave), mel.shape[-1])

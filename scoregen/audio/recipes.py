@@ -33,7 +33,7 @@ _CLASSICAL = (
     "Each call, at a state x with STFT Y and noise level r, where S is the deviation of prior.onnx's noise on"
     " the STFT's grid. One waveform is x through the Wiener filter M² / (M² + (r S)²). The other has"
     " magnitudes M and the phases of config.iterations of the power method that start at those of Y and"
-    " hear, beside their neighbours, Y · 2 M² / (r S)². The classical estimate C blends them,"
+    " hear, beside their neighbours, Y · 0.06 M² / (r S)². The classical estimate C blends them,"
     " config.blend² : r².",
 )
 _SOLVER = (

@@ -26,7 +26,7 @@ from .render import GuidedRenderer, Start, renderer
 from .stream import BLOCK, PAD, Stream
 
 DEFAULT_MODEL = "vocoder-fast-22k"
-DEFAULT_STEPS = 6
+DEFAULT_STEPS = 4
 
 
 class Vocoder:

@@ -33,7 +33,7 @@ def restore(
     model: Annotated[
         str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
     ] = "vocoder-fast-22k",
-    steps: Annotated[int, typer.Option(min=1, help="Network calls a draw.")] = 6,
+    steps: Annotated[int, typer.Option(min=1, help="Network calls a draw.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same waveforms.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Draws; the first is written.")] = 1,
     spread: Annotated[

@@ -20,7 +20,7 @@ def vocode(
     model: Annotated[
         str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
     ] = "vocoder-fast-22k",
-    steps: Annotated[int, typer.Option(min=1, help="Network calls.")] = 6,
+    steps: Annotated[int, typer.Option(min=1, help="Network calls.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same waveforms.")] = 0,
     stream: Annotated[
         bool,
