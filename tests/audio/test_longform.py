@@ -90,7 +90,7 @@ def test_streamed_sound_of_other_rates(tmp_path: Path, rate: int) -> None:
     soundfile.write(tmp_path / "a.wav", wave, rate, subtype="FLOAT")
     _, pieces = vocode_sound(small_vocoder(), Sound(tmp_path / "a.wav"), **OPTIONS)
     whole = small_vocoder().resynthesize(wave, rate, **OPTIONS)
-    # soxr gives the same bits for any pieces; were it not so, Griffin-Lim would amplify the difference.
+    # soxr gives the same bits for any pieces; were it not so, synchronisation would amplify it.
     np.testing.assert_allclose(np.concatenate(list(pieces)), whole, atol=1e-5)
 
 

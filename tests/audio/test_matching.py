@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scoregen.audio.matching import mel_gain, pseudo_inverse, scaled, with_mel, with_mel_of_wave
+from scoregen.audio.matching import mel_gain, pseudo_inverse, scaled, with_mel_of_wave
 from scoregen.audio.mel import MelSpec, aligned
-from scoregen.audio.phase import analyse, outer, synthesise
+from scoregen.audio.phase import analyse
 
 from .helpers import SPEC, mel_of, speech
 
@@ -31,19 +31,10 @@ def test_mel_gain_knows_the_convention(name: str) -> None:
 
 def test_corrections_bring_the_mel_nearer() -> None:
     mel = mel_of(speech(0))[None]
-    start = torch.full((1, SPEC.n_fft // 2 + 1, mel.shape[-1]), 0.1)
-    fixed = with_mel(SPEC, start, mel)
-
-    def of_magnitudes(magnitude: torch.Tensor) -> float:
-        return float((SPEC.compress(SPEC.filterbank().T @ magnitude) - mel).abs().mean())
-
-    assert of_magnitudes(fixed) < 0.5 * of_magnitudes(start)
-    white = torch.randn(1, len(speech(0)), generator=torch.Generator().manual_seed(0))
-    spectrum = analyse(SPEC, white)
-    plain = synthesise(SPEC, outer(fixed) * spectrum / spectrum.abs())
-    once = with_mel_of_wave(SPEC, plain, mel)
-    distances = [distance(SPEC, x, mel) for x in (plain, once, with_mel_of_wave(SPEC, once, mel))]
-    assert distances[0] > 1.1 * distances[1] > 1.1 * distances[2]
+    noise = 0.1 * torch.randn(1, len(speech(0)), generator=torch.Generator().manual_seed(0))
+    once = with_mel_of_wave(SPEC, noise, mel)
+    distances = [distance(SPEC, x, mel) for x in (noise, once, with_mel_of_wave(SPEC, once, mel))]
+    assert distances[0] > 2 * distances[1] > 2.4 * distances[2]
 
 
 def test_a_wave_of_the_mel_is_left_alone() -> None:

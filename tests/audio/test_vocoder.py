@@ -46,7 +46,7 @@ def test_batch_composition_does_not_matter() -> None:
     ids = torch.tensor([5, 6, 7])
     together = vocoder.synthesize_batch(mels, ids, seed=1, steps=3)
     turned = vocoder.synthesize_batch(mels.flip(0), ids.flip(0), seed=1, steps=3).flip(0)
-    # The same numbers up to last bits, which Griffin-Lim amplifies.
+    # The same numbers up to last bits, which synchronisation amplifies.
     torch.testing.assert_close(together, turned, atol=5e-3, rtol=0)
     for i in range(3):
         alone = vocoder.synthesize(mels[i], seed=1, steps=3, sample_id=5 + i)
@@ -58,7 +58,7 @@ def test_loudness_is_restored() -> None:
     vocoder = small_vocoder()
     loud = vocoder.resynthesize(wave, 22_050, steps=1)
     quiet = vocoder.resynthesize(wave / 30, 22_050, steps=1)
-    # Griffin-Lim amplifies the last bits of the resampled level.
+    # Synchronisation amplifies the last bits of the resampled level.
     assert np.abs(quiet * 30 - loud).max() < 0.1 * np.abs(loud).max()
     assert 0.5 < loud.std() / wave.std() < 2
 
