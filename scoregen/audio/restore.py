@@ -9,7 +9,7 @@ the waveform, and every call of the denoiser D is made consistent with what was 
 
 ΠGDM (Song et al. 2023) with its covariance :math:`r^2 Σ` of the estimate also in front, which is exact for
 Gaussian data. The variants of :mod:`scoregen.core.guidance` that differentiate the network do not apply: half
-of this denoiser is synchronisation, through which no gradient is kept. For a gap K is a mask, for a band limit
+of this denoiser is synchronisation; no gradient is kept through it. For a gap K is a mask, for a band limit
 the projection (with Σ taken as flat), for noise a Wiener gain in the lapped transform, where Σ and V are
 diagonal.
 """
