@@ -25,7 +25,7 @@ SECONDS = 1.5
 SHORTEST = 16
 """Frames; shorter clips are not shown."""
 
-STEPS = 6
+STEPS = 4
 """Network calls, as :class:`scoregen.audio.vocoder.Vocoder` makes when not told otherwise."""
 
 _MAP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
