@@ -1,8 +1,8 @@
 """Log-mels of waveforms that arrive in pieces: the frames of the whole, on a fixed grid of blocks.
 
 A block of frames is computed in one go, and blocks lie where they lie for the whole waveform. So the values
-are the same bits however the waveform is cut: Griffin-Lim would make a difference of the last bit audible
-to a comparison, if to nobody else.
+are the same bits however the waveform is cut: the search for phases would make a difference of the last bit
+audible to a comparison, if to nobody else.
 """
 
 from __future__ import annotations
