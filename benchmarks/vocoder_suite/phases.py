@@ -80,7 +80,7 @@ def variants(vocoder: Vocoder, wave: torch.Tensor, seed: int) -> Iterator[tuple[
     def made(edges: Edges, rounds: int = network.rounds, cond: Condition = cond) -> torch.Tensor:
         phases = heap.phases(cond.magnitude[:, :band], edges.across.angle(), edges.up.angle())
         z = synchronise(edges, torch.polar(torch.ones_like(phases), phases), rounds=rounds)
-        return network._wave(cond, z, above)
+        return network.waveform(cond, z, above)
 
     def with_magnitudes(magnitude: torch.Tensor) -> Condition:
         return Condition(cond.mel, magnitude, cond.edges, cond.deviation)
@@ -95,7 +95,7 @@ def variants(vocoder: Vocoder, wave: torch.Tensor, seed: int) -> Iterator[tuple[
     yield "true differences over bins", made(Edges(learned.across, exact.up))
     mixed = Edges(torch.where(low, exact.across, learned.across), torch.where(low[:-1], exact.up, learned.up))
     yield f"true differences below {LOW:.0f} Hz", made(mixed)
-    yield "true phases", network._wave(cond, unit(true[:, :band]), unit(true[:, band:]))
+    yield "true phases", network.waveform(cond, unit(true[:, :band]), unit(true[:, band:]))
     lowest = torch.zeros(true.shape[1], 1, dtype=torch.bool)
     lowest[:band] = low
     partly = torch.where(lowest, true.abs(), cond.magnitude)
@@ -124,7 +124,7 @@ def _griffin_lim(network: Guided, cond: Condition, seed: int) -> torch.Tensor:
     wave = wave[:, start : start + cond.magnitude.shape[-1] * grid.hop]
     spectrum = unit(analyse(grid, wave)[..., 1:-1])
     band = network.spectrum.band
-    return network._wave(cond, spectrum[:, :band], spectrum[:, band:])
+    return network.waveform(cond, spectrum[:, :band], spectrum[:, band:])
 
 
 def show(result: dict[str, Any]) -> None:

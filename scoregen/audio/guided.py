@@ -129,9 +129,9 @@ class Guided(nn.Module):
         kept = 0 if known is None else min(known.shape[-1], z.shape[-1])
         z = synchronise(edges, z, rounds=self.rounds, known=kept)
         above = unit(analyse(self.grid, white)[:, band:, 1:-1])
-        return self._wave(cond, z, above), z.angle()
+        return self.waveform(cond, z, above), z.angle()
 
-    def _wave(self, cond: Condition, z: Tensor, above: Tensor) -> Tensor:
+    def waveform(self, cond: Condition, z: Tensor, above: Tensor) -> Tensor:
         """Waveform with the phase factors ``z`` in the band of the mel and ``above`` it."""
         z = torch.cat((z, above), dim=1)
         wave = synthesise(self.grid, outer(cond.magnitude * z))
@@ -140,8 +140,7 @@ class Guided(nn.Module):
         return wave
 
     def forward(self, x_in: Tensor, c_noise: Tensor, space: Space, cond: Condition) -> Tensor:
-        """Run the network: noisy waveforms ``(B, F * hop)`` in EDM's preconditioning with ``sigma_data =
-        1``."""
+        """Run the network on noisy ``(B, F * hop)``, preconditioned as by EDM with ``sigma_data = 1``."""
         ratio = (4 * c_noise).exp()[:, None]
         norm = (1 + ratio.square()).sqrt()
         state = x_in * norm
@@ -177,7 +176,7 @@ class Guided(nn.Module):
         anchor = inner * (2 * ANCHOR * cond.magnitude[:, :band].square() / noise[:, :band].square())
         z = synchronise(cond.edges, unit(inner), rounds=self.iterations, anchor=anchor)
         share = self.blend**2 / (self.blend**2 + ratio[..., 0].square())
-        return faded(torch.lerp(self._wave(cond, z, unit(above)), wiener, share), self.spec.hop // 2)
+        return faded(torch.lerp(self.waveform(cond, z, unit(above)), wiener, share), self.spec.hop // 2)
 
 
 def _deviation(space: Space, spec: MelSpec, bins: int, frames: int) -> Tensor:

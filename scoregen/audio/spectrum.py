@@ -75,7 +75,7 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class _Heads:
+class Heads:
     """What the network gives, before edges are made of it.
 
     Attributes:
@@ -141,7 +141,7 @@ class SpectrumNet(nn.Module):
         ]
         return Spectrum(heads.log_magnitude, Edges(*made))
 
-    def heads(self, mel: Tensor) -> _Heads:
+    def heads(self, mel: Tensor) -> Heads:
         """What :meth:`forward` and :func:`spectrum_loss` start from."""
         finer, bins = self.config.finer, self.config.bins
         weight, mixing = band_interpolation(self.spec)
@@ -156,7 +156,7 @@ class SpectrumNet(nn.Module):
         turns = self.phase(x).view(size, frames, 2, 3, bins).permute(2, 0, 3, 4, 1)
         log_magnitude = base + detail
         slopes = heap.between(*heap.slopes(self.grid, log_magnitude[:, : self.band].detach()))
-        return _Heads(log_magnitude, slopes, (turns[0][..., :-1], turns[1]))
+        return Heads(log_magnitude, slopes, (turns[0][..., :-1], turns[1]))
 
 
 def _edge(slope: Tensor, turn: Tensor, bins: int) -> Tensor:
@@ -167,7 +167,7 @@ def _edge(slope: Tensor, turn: Tensor, bins: int) -> Tensor:
     return factor * torch.polar((level + 1).clamp(*CERTAINTY).exp(), slope)
 
 
-def spectrum_loss(network: SpectrumNet, heads: _Heads, wave: Tensor) -> dict[str, Tensor]:
+def spectrum_loss(network: SpectrumNet, heads: Heads, wave: Tensor) -> dict[str, Tensor]:
     """Losses of an estimated spectrum against recordings ``(B, F * hop)``, one value each.
 
     ``magnitude``: mean absolute error of the log magnitudes, plus twice the relative one of the square roots,

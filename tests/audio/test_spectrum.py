@@ -15,10 +15,10 @@ from scoregen.audio.prior import band_interpolation
 from scoregen.audio.spectrum import (
     CERTAINTY,
     SMALLEST,
+    Heads,
     SpectrumConfig,
     SpectrumNet,
     _bark_density,
-    _Heads,
     spectrum_loss,
 )
 from scoregen.errors import InputError
@@ -125,7 +125,7 @@ def test_certainties_stay_in_their_range() -> None:
         torch.testing.assert_close(sizes, expected, rtol=1e-4, atol=0)
 
 
-def perfect(net: SpectrumNet, wave: torch.Tensor, certainty: float, off: float = 0.0) -> _Heads:
+def perfect(net: SpectrumNet, wave: torch.Tensor, certainty: float, off: float = 0.0) -> Heads:
     """What the network would have to give for a recording; all differences ``off`` by an angle."""
     spectrum = analyse(net.grid, wave)[..., 1:-1]
     angle, bins = spectrum.angle(), net.config.bins
@@ -135,7 +135,7 @@ def perfect(net: SpectrumNet, wave: torch.Tensor, certainty: float, off: float =
         shape = (len(slope), bins, slope.shape[2])
         parts = [torch.full(shape, x) for x in (math.cos(off) - 1, math.sin(off), math.log(certainty) - 1)]
         turns.append(torch.stack(parts, dim=1))
-    return _Heads((spectrum.abs() + 1e-12).log(), slopes, (turns[0], turns[1]))
+    return Heads((spectrum.abs() + 1e-12).log(), slopes, (turns[0], turns[1]))
 
 
 def test_the_loss_of_the_truth_and_of_what_is_off_by_an_angle() -> None:
@@ -152,7 +152,7 @@ def test_the_loss_of_the_truth_and_of_what_is_off_by_an_angle() -> None:
 def test_magnitudes_off_by_a_factor_cost_its_logarithm() -> None:
     net, wave = network(), torch.from_numpy(speech(0)[None, : 50 * SPEC.hop])
     true = perfect(net, wave, 1.0)
-    louder = _Heads(true.log_magnitude + 0.2, true.slopes, true.turns)
+    louder = Heads(true.log_magnitude + 0.2, true.slopes, true.turns)
     # Besides the logarithms, twice the relative error of the square roots.
     expected = 0.2 + 2 * (math.exp(0.1) - 1)
     assert float(spectrum_loss(net, louder, wave)["magnitude"]) == pytest.approx(expected, rel=0.05)
@@ -164,7 +164,7 @@ def test_the_edges_of_a_crop_do_not_count() -> None:
     magnitude = heads.log_magnitude.detach().clone()
     magnitude[..., :4] += 5
     magnitude[..., -4:] -= 5
-    changed = spectrum_loss(net, _Heads(magnitude, heads.slopes, heads.turns), wave)
+    changed = spectrum_loss(net, Heads(magnitude, heads.slopes, heads.turns), wave)
     for name, value in spectrum_loss(net, heads, wave).items():
         assert torch.equal(changed[name], value)
 
