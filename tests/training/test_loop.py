@@ -18,7 +18,7 @@ from scoregen.errors import InputError
 from scoregen.hub import from_pretrained
 from scoregen.training import checkpoint, loop
 from scoregen.training.config import RunConfig, TrainConfig
-from scoregen.training.loop import TrainingDiverged, learning_rate, train
+from scoregen.training.loop import TrainingDiverged, flushed_denormals, learning_rate, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -267,3 +267,15 @@ def test_learning_rate_schedule() -> None:
     assert rates[75] == pytest.approx(1.0)
     assert rates[100] == pytest.approx(0.0)
     assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
+
+
+def test_training_leaves_denormal_numbers_as_they_were() -> None:
+    tiny = torch.tensor(1e-310, dtype=torch.float64)
+    assert tiny * 1.0 != 0
+    with pytest.raises(KeyError), flushed_denormals():
+        assert tiny * 1.0 == 0
+        with flushed_denormals():
+            pass
+        assert tiny * 1.0 == 0
+        raise KeyError
+    assert tiny * 1.0 != 0
