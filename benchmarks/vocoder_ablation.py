@@ -16,6 +16,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy read it
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -66,7 +67,7 @@ def trained(
     run = train(config)
     seconds = (time.process_time() - began) / args.steps
     losses = [line for line in (run / "log.jsonl").read_text().splitlines() if "dev_loss" in line]
-    return Vocoder.from_pretrained(str(run / "best")), float(losses[-1].split(":")[-1].rstrip("}")), seconds
+    return Vocoder.from_pretrained(str(run / "best")), json.loads(losses[-1])["dev_loss"], seconds
 
 
 def scores(vocoder: Vocoder, clips: list[np.ndarray], steps: int) -> list[float]:

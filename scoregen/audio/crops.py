@@ -114,7 +114,7 @@ class Crops:
         hop, frames = self.spec.hop, self.data.frames
         margin = -(-self.spec.n_fft // hop)
         low = max(0, first - margin)
-        wave = _float(self.cache[record]["wave"][low * hop : (first + frames + margin) * hop])
+        wave = as_float(self.cache[record]["wave"][low * hop : (first + frames + margin) * hop])
         wave = wave[: len(wave) // hop * hop]
         mel = aligned(self.spec, self.spec(wave), len(wave) // hop)
         inside = wave[(first - low) * hop : (first - low + frames) * hop]
@@ -130,7 +130,7 @@ class Crops:
         margin = -(-self.spec.n_fft // hop)
         ratio = Fraction(factor).limit_denominator(20)
         length = (frames + 2 * margin) * hop
-        wave = _float(self.cache[record]["wave"][first * hop :][: math.ceil(length / ratio) + 1])
+        wave = as_float(self.cache[record]["wave"][first * hop :][: math.ceil(length / ratio) + 1])
         wave = torchaudio.functional.resample(wave, ratio.denominator, ratio.numerator)[:length]
         wave = functional.pad(wave, (0, length - len(wave)))
         mel = aligned(self.spec, self.spec(wave), frames + 2 * margin)
@@ -141,9 +141,8 @@ class Crops:
         """The same with the mel that the cache holds."""
         hop, frames = self.spec.hop, self.data.frames
         held = self.cache[record]
-        # One more frame, which centred conventions average with the last.
-        mel = torch.from_numpy(held["mel"][first : first + frames + 1].T.copy())
-        return _float(held["wave"][first * hop : (first + frames) * hop]), aligned(self.spec, mel, frames)
+        wave = as_float(held["wave"][first * hop : (first + frames) * hop])
+        return wave, stored_mel(self.spec, held["mel"], first, frames)
 
     def provenance(self) -> dict[str, Any]:
         """Data conventions, speakers and counts."""
@@ -158,5 +157,12 @@ class Crops:
         }
 
 
-def _float(wave: np.ndarray) -> Tensor:
+def as_float(wave: np.ndarray) -> Tensor:
+    """Samples as a cache holds them, 16 bits, to full scale ±1."""
     return torch.from_numpy(wave.astype(np.float32) / 32767)
+
+
+def stored_mel(spec: MelSpec, mel: np.ndarray, first: int, frames: int) -> Tensor:
+    """Aligned frames ``(n_mels, frames)``, from ``first`` on, of a mel in a cache, ``(F, n_mels)``."""
+    # One more frame, which centred conventions average with the last.
+    return aligned(spec, torch.from_numpy(mel[first : first + frames + 1].T.copy()), frames)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scoregen.core.denoiser import Denoiser
-from scoregen.errors import InputError
+from scoregen.errors import InputError, require
 from scoregen.files import atomic_folder
 from scoregen.hub import Model, find_model, from_pretrained, read_config, save_pretrained
 from scoregen.training.cache import Cache
@@ -80,9 +80,7 @@ class VocoderFinetuneSettings:
             (0 < self.dev_fraction < 1, f"--dev-fraction must lie between 0 and 1, got {self.dev_fraction}"),
             (self.samples >= 0, f"--samples must be 0 or more, got {self.samples}"),
         )
-        for good, message in checks:
-            if not good:
-                raise InputError(message)
+        require(checks)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from scoregen.errors import InputError, MissingExtra
 from scoregen.hub import Model
 from scoregen.training.cache import Cache
 
+from .crops import as_float
 from .mel import MelSpec
 from .melstream import mel_of
 from .metrics import mr_stft_distance, pesq_wb
@@ -43,7 +44,7 @@ def development(cache: Cache, spec: MelSpec, most: int) -> list[Held]:
     for i in cache.select(split="dev")[:most].tolist():
         record = cache[i]
         frames = min(len(record["wave"]), int(SECONDS * spec.sample_rate)) // spec.hop
-        wave = record["wave"].astype(np.float32) / 32767
+        wave = as_float(record["wave"]).numpy()
         whole = torch.from_numpy(record["mel"].T.copy()) if "mel" in record else mel_of(spec, wave)
         clips.append(Held(wave[: frames * spec.hop], whole[:, :frames].contiguous()))
     return clips

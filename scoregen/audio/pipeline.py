@@ -17,8 +17,9 @@ from scoregen.errors import InputError
 from .batch import Batch, run_batch
 from .files import MELS, SOUND, Sound, find_inputs, read_clip, read_mel, sound_writer, split, write_clip
 from .longform import MelFile, measure, vocode_mel, vocode_sound
+from .render import DEFAULT_STEPS
 from .stream import BLOCK
-from .vocoder import DEFAULT_STEPS, Vocoder
+from .vocoder import Vocoder
 
 LONG = 600.0
 """Seconds; longer inputs are streamed without being asked."""

@@ -13,8 +13,9 @@ from scoregen.training.cache import Cache
 from scoregen.training.previews import Picture, Sound
 
 from .config import VocoderModelConfig
+from .crops import as_float, stored_mel
 from .mel import MelSpec, aligned
-from .render import Start, renderer
+from .render import DEFAULT_STEPS, Start, renderer
 
 CLIPS = 2
 """Clips shown."""
@@ -24,9 +25,6 @@ SECONDS = 1.5
 
 SHORTEST = 16
 """Frames; shorter clips are not shown."""
-
-STEPS = 4
-"""Network calls, as :class:`scoregen.audio.vocoder.Vocoder` makes when not told otherwise."""
 
 _MAP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
 """Colours from the floor to the loudest cell, evenly spaced; between them linear."""
@@ -49,11 +47,9 @@ class Previews:
             whole = len(held["wave"]) // self.spec.hop
             frames = min(most, whole)
             first = (whole - frames) // 2
-            piece = held["wave"][first * self.spec.hop : (first + frames) * self.spec.hop]
-            wave = torch.from_numpy(piece.astype(np.float32) / 32767)
+            wave = as_float(held["wave"][first * self.spec.hop : (first + frames) * self.spec.hop])
             if "mel" in held:  # what a TTS made
-                mel = torch.from_numpy(held["mel"][first : first + frames + 1].T.copy())
-                mel = aligned(self.spec, mel, frames)
+                mel = stored_mel(self.spec, held["mel"], first, frames)
             else:
                 mel = _mel(self.spec, wave)
             facts = cache.facts[record]
@@ -70,7 +66,7 @@ class Previews:
             shown.append(Sound(f"recording/{name}", wave.numpy(), self.spec.sample_rate, fixed=True))
             noise = Noise(0, torch.tensor([number], device=device))
             try:
-                made = render.render(mel[None].to(device), noise, STEPS, start).wave[0].float().cpu()
+                made = render.render(mel[None].to(device), noise, DEFAULT_STEPS, start).wave[0].float().cpu()
             except NonFiniteSample:
                 continue
             shown.append(Sound(f"synthesis/{name}", made.numpy(), self.spec.sample_rate))

@@ -21,6 +21,9 @@ from .matching import scaled
 from .phase import faded
 from .wavegrad import WaveGrad
 
+DEFAULT_STEPS = 4
+"""Network calls where nothing else is asked for."""
+
 LAST = 0.05
 """Noise level of the last call: speech at 16 bits hides it, and the network still has something to remove."""
 

@@ -41,8 +41,8 @@ from .loudness import gain_to_target, scale_mel
 from .matching import with_mel_of_wave
 from .mel import MelSpec
 from .prior import LappedSpace, lapped, unlapped
-from .render import LAST, GuidedRenderer
-from .vocoder import DEFAULT_STEPS, Vocoder
+from .render import DEFAULT_STEPS, LAST, GuidedRenderer
+from .vocoder import Vocoder
 
 __all__ = ["Bandwidth", "Consistent", "Damage", "Gap", "Noise", "Restored", "restore"]
 

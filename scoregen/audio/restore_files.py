@@ -15,8 +15,9 @@ from .batch import Batch, run_batch
 from .damage import Damage
 from .drawing import STEP
 from .files import SOUND, read_clip, write_clip
+from .render import DEFAULT_STEPS
 from .restore import restore
-from .vocoder import DEFAULT_STEPS, Vocoder
+from .vocoder import Vocoder
 
 _UNWRITABLE = (".mp3", ".m4a", ".aac", ".npy", ".pt", ".safetensors")
 

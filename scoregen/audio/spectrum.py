@@ -80,9 +80,10 @@ class Heads:
 
     Attributes:
         log_magnitude: ``(B, K, G)``.
-        slopes: differences by the magnitudes alone: across ``(B, K, G - 1)`` and up ``(B, K - 1, G)``,
-        radians. turns: their corrections for the lowest bins, ``(B, bins, ·)`` each: cosine less 1, sine, ln
-        κ less 1.
+        slopes: differences by the magnitudes alone, radians, in the band of the mel: across
+            ``(B, band, G - 1)`` and up ``(B, band - 1, G)``.
+        turns: their corrections for the lowest bins, ``(B, 3, bins, ·)`` each: cosine less 1, sine, ln κ
+            less 1.
     """
 
     log_magnitude: Tensor

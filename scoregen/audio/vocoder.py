@@ -22,11 +22,10 @@ from .longform import Recording
 from .loudness import Level, scale_mel
 from .mel import MelSpec, aligned, raised
 from .melstream import FRAMES
-from .render import GuidedRenderer, Start, renderer
+from .render import DEFAULT_STEPS, GuidedRenderer, Start, renderer
 from .stream import BLOCK, PAD, Stream
 
 DEFAULT_MODEL = "vocoder-fast-22k"
-DEFAULT_STEPS = 4
 
 
 class Vocoder:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from rdkit import Chem
 
-from scoregen.errors import InputError
+from scoregen.errors import InputError, require
 from scoregen.files import atomic_folder
 from scoregen.hub import find_model, read_config, save_pretrained
 from scoregen.training.cache import Cache, CacheWriter
@@ -88,9 +88,7 @@ class FinetuneSettings:
             (0 < self.replay_share < 1, f"--replay-share must lie between 0 and 1, got {self.replay_share}"),
             (self.samples >= 0, f"--samples must be 0 or more, got {self.samples}"),
         )
-        for good, message in checks:
-            if not good:
-                raise InputError(message)
+        require(checks)
 
 
 @dataclass

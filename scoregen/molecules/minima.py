@@ -24,7 +24,7 @@ from rdkit.Chem import (
     rdMolDescriptors,
 )
 
-from scoregen.errors import InputError
+from scoregen.errors import InputError, require
 
 from .chem import canonical_smiles, check_supported, stereo_from_3d
 from .etkdg import embed
@@ -76,9 +76,7 @@ class EnsembleSettings:
             (self.dedup >= 0, f"--dedup must be 0 or more Å, got {self.dedup}"),
             (self.time_limit > 0, f"--time-limit must be positive seconds, got {self.time_limit}"),
         )
-        for good, message in checks:
-            if not good:
-                raise InputError(message)
+        require(checks)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numbers import Integral
 from rdkit.Chem import Mol, rdMolDescriptors
 
 from scoregen.core.solvers import SOLVERS as CORE_SOLVERS
-from scoregen.errors import InputError
+from scoregen.errors import require
 
 from .relax import METHODS
 from .vocabulary import THEORIES
@@ -141,9 +141,7 @@ class Settings:
             ),
             (self.tries >= 1, f"tries must be at least 1, got {self.tries}"),
         )
-        for good, message in checks:
-            if not good:
-                raise InputError(message)
+        require(checks)
 
     def count(self, mol: Mol) -> int:
         """Conformers wanted of ``mol``."""

@@ -17,7 +17,8 @@ import scoregen
 from scoregen.audio.baselines import griffin_lim
 from scoregen.audio.files import SOUND, Clip, fit, read_clip, resample, write_clip
 from scoregen.audio.metrics import mr_stft_distance, pesq_wb, stoi
-from scoregen.audio.vocoder import DEFAULT_STEPS, Vocoder
+from scoregen.audio.render import DEFAULT_STEPS
+from scoregen.audio.vocoder import Vocoder
 from scoregen.errors import InputError, MissingExtra
 from scoregen.files import atomic_path
 from scoregen.molecules.conformers import ConformerGenerator, Settings

@@ -14,8 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from scoregen.audio.config import VocoderDataConfig, build_denoiser
 from scoregen.audio.objective import VocoderTask
 from scoregen.audio.prepare import prepare_audio
-from scoregen.audio.previews import CLIPS, SECONDS, STEPS, picture
-from scoregen.audio.vocoder import DEFAULT_STEPS
+from scoregen.audio.previews import CLIPS, SECONDS, picture
+from scoregen.audio.previews import DEFAULT_STEPS as STEPS
+from scoregen.audio.render import DEFAULT_STEPS
 from scoregen.training.config import RunConfig
 from scoregen.training.loop import train
 from scoregen.training.previews import Previewing, Sound
