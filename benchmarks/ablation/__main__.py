@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.common import write_json
 from scoregen.errors import InputError, ScoregenError
+from scoregen.training.loop import flushed_denormals
 
 from .arms import ARMS
 from .recipe import Task
@@ -41,10 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
 
 
+@flushed_denormals()
 def run(args: argparse.Namespace) -> None:
     """Train and score every arm asked for that is not finished."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     for name in args.arms or [*ARMS, *SPEED]:
         if path(args.out, name).exists():
             _say(f"{name}: finished before\n")
