@@ -87,13 +87,15 @@ def integrate(
     relative, top = _along(np.append(parent.ravel(), cells), np.append(rise.ravel(), 0.0))
 
     # Each summit with the slopes below it is one node now; the strongest edge joins two of them.
-    left = np.concatenate((place[:, :-1].ravel(), place[:-1].ravel()))
-    right = np.concatenate((place[:, 1:].ravel(), place[1:].ravel()))
-    apart = top[left] != top[right]
-    change = np.concatenate((across.ravel(), up.ravel()))[apart]
-    left, right = left[apart], right[apart]
-    strength = np.minimum(weight.ravel()[left], weight.ravel()[right])
-    summits = np.unique(top)
+    hill = top[:cells].reshape(bins, frames)
+    row, column = np.nonzero(hill[:, :-1] != hill[:, 1:])
+    onward, upward = row * frames + column, np.flatnonzero(hill[:-1] != hill[1:])
+    left = np.concatenate((onward, upward))
+    right = np.concatenate((onward + 1, upward + frames))
+    change = np.concatenate((across[row, column], up.ravel()[upward]))
+    flat = weight.ravel()
+    strength = np.minimum(flat[left], flat[right])
+    summits = np.flatnonzero(top == np.arange(cells + 1))
     rank = np.zeros(cells + 1, dtype=np.int64)
     rank[summits] = np.arange(len(summits))
     ends = np.stack((rank[top[left]], rank[top[right]]))
@@ -117,9 +119,9 @@ def _climb(weight: np.ndarray, across: np.ndarray, up: np.ndarray) -> tuple[np.n
     for change, near, far in ((across, (every, low), (every, high)), (up, (low, every), (high, every))):
         for mine, theirs, sign in ((near, far, -1.0), (far, near, 1.0)):
             louder = weight[theirs] > best[mine]
-            best[mine][louder] = weight[theirs][louder]
-            parent[mine][louder] = place[theirs][louder]
-            rise[mine][louder] = sign * change[louder]
+            np.copyto(best[mine], weight[theirs], where=louder)
+            np.copyto(parent[mine], place[theirs], where=louder)
+            np.copyto(rise[mine], sign * change, where=louder)
     return parent, rise
 
 
@@ -137,9 +139,11 @@ def _spanning(
     """
     if not len(strength):
         return np.zeros(nodes)
+    pair = ends[0] * nodes + ends[1]
     order = np.argsort(-strength, kind="stable")
-    key, first = np.unique((ends[0] * nodes + ends[1])[order], return_index=True)
-    chosen = order[first]
+    order = order[np.argsort(pair[order], kind="stable")]
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    key, chosen = pair[order[first]], order[first]
     cost = strength.max() - strength[chosen] + 1.0  # a weight of 0 would be no edge
     graph = coo_matrix((cost, tuple(ends[:, chosen])), shape=(nodes, nodes)).tocsr()
     _, parent = breadth_first_order(minimum_spanning_tree(graph), root, directed=False)
@@ -169,7 +173,7 @@ def phases(magnitude: Tensor, across: Tensor, up: Tensor, known: Tensor | None =
         known: phases of the first frames, ``(B, K, G)``, which are kept.
 
     Returns:
-        Radians, ``(B, K, F)``, float32, in (−π, π].
+        Radians, ``(B, K, F)``, float32, between −π and π.
     """
     logs, across, up = (x.detach().cpu().to(torch.float64) for x in (magnitude, across, up))
     logs = (logs + 1e-8).log()
@@ -177,5 +181,5 @@ def phases(magnitude: Tensor, across: Tensor, up: Tensor, known: Tensor | None =
     for row in range(len(logs)):
         start = None if known is None else known[row].cpu().to(torch.float64).numpy()
         found.append(integrate(logs[row].numpy(), across[row].numpy(), up[row].numpy(), start))
-    wrapped = np.angle(np.exp(1j * np.stack(found)))
-    return torch.from_numpy(wrapped.astype(np.float32)).to(magnitude.device)
+    turns = torch.from_numpy(np.stack(found)) / (2 * math.pi)
+    return ((turns - turns.round()) * (2 * math.pi)).to(device=magnitude.device, dtype=torch.float32)

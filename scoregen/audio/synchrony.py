@@ -18,6 +18,7 @@ power method (Boumal, *Nonconvex phase synchronization*, SIAM J. Optim. 2016).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ class Edges:
         total[:, :-1] += z[:, 1:] * self.up.conj()
         return total
 
+    @cached_property
     def degree(self) -> Tensor:
         """Sum of the certainties at each cell, ``(B, K, F)``."""
         across, up = self.across.abs(), self.up.abs()
@@ -94,7 +96,7 @@ def synchronise(
     Returns:
         Phase factors ``(B, K, F)``.
     """
-    own = SELF * edges.degree()
+    own = SELF * edges.degree
     for _ in range(rounds):
         told = edges.pull(z).add_(z * own)
         if anchor is not None:

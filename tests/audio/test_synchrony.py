@@ -91,7 +91,7 @@ def test_pull_and_degree_are_sums_over_the_edges() -> None:
                     degree[0, k + dk, f + df] += value.abs()
                     degree[0, k, f] += value.abs()
     torch.testing.assert_close(edges.pull(z), told)
-    torch.testing.assert_close(edges.degree(), degree)
+    torch.testing.assert_close(edges.degree, degree)
     # The differences are true: every neighbour says what the cell is already.
     torch.testing.assert_close(told, z * degree)
 
