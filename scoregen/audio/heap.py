@@ -80,7 +80,6 @@ def integrate(
     bins, frames = weight.shape
     given = 0 if known is None else min(known.shape[1], frames)
     cells = bins * frames
-    place = np.arange(cells).reshape(bins, frames)
     parent, rise = _climb(weight, across, up)
     if known is not None and given:  # these hang from one more cell, whose phase is 0
         parent[:, :given], rise[:, :given] = cells, known[:, :given]
