@@ -24,6 +24,7 @@ GROUP = "scoregen.modalities"
 # Also found when the package runs from a source tree that was never installed.
 _SHIPPED = {
     "molecules": "scoregen.molecules.modality:MOLECULES",
+    "candidates": "scoregen.molecules.design.modality:CANDIDATES",
     "audio": "scoregen.audio.modality:AUDIO",
 }
 

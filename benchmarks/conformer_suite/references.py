@@ -18,7 +18,7 @@ from rdkit.Chem import Mol
 from scoregen.errors import InputError
 from scoregen.molecules.chem import canonical_smiles, stereo_from_3d
 from scoregen.molecules.metrics import pairwise_rmsd
-from scoregen.molecules.prepare import _split, molecule_key
+from scoregen.molecules.prepare import molecule_key, split_of
 from scoregen.molecules.sdf import Block, parse_block, properties, read_blocks
 from scoregen.molecules.selection import distinct
 
@@ -108,7 +108,7 @@ def cascade(data: Path, split: str, limit: int | None) -> list[Reference]:
 
 def is_dev(mol: Mol) -> bool:
     """Whether the hash split of ``scoregen prepare`` makes it a development molecule."""
-    return _split(molecule_key(mol), DEV_FRACTION) == "dev"
+    return split_of(molecule_key(mol), DEV_FRACTION) == "dev"
 
 
 def _singles(pack: Path, tests: Path, split: str, limit: int | None) -> list[Reference]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    kind: Annotated[str, typer.Argument(metavar="molecules|audio", help="What the sources hold.")],
+    kind: Annotated[str, typer.Argument(metavar="molecules|candidates|audio", help="What the sources hold.")],
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -86,17 +86,18 @@ def prepare(
     elif how or job:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in how | job)
         raise InputError(f"{names}: only with --ensembles")
-    elif kind == "molecules":
-        _molecules(sources, out, holdout or [], dev_fraction, max_records, as_json)
+    elif kind in ("molecules", "candidates"):
+        _molecules(kind, sources, out, holdout or [], dev_fraction, max_records, as_json)
     elif kind == "audio":
         if max_records is not None:
             raise InputError("--max-records is for molecules; give fewer files instead")
         _audio(sources, out, holdout or [], dev_fraction, mel, as_json)
     else:
-        raise InputError(f"cannot prepare '{kind}'; known: molecules, audio")
+        raise InputError(f"cannot prepare '{kind}'; known: molecules, candidates, audio")
 
 
 def _molecules(
+    kind: str,
     sources: list[str],
     out: Path,
     holdout: list[str],
@@ -104,13 +105,14 @@ def _molecules(
     max_records: int | None,
     as_json: bool,
 ) -> None:
+    from scoregen.molecules.design.prepare import prepare_candidates
     from scoregen.molecules.prepare import prepare_molecules
 
     from .ui import emit, progress
 
     options = {} if dev_fraction is None else {"dev_fraction": dev_fraction}
     with progress("records") as update:
-        done = prepare_molecules(
+        done = (prepare_molecules if kind == "molecules" else prepare_candidates)(
             sources,
             out,
             holdout_ids=holdout or None,

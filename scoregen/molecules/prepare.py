@@ -83,7 +83,7 @@ def prepare_molecules(
     paths = [_checked(Path(source)) for source in sources]
     if not paths:
         raise InputError("no sources: give at least one .sdf or .sdf.gz file")
-    held = _held_out(paths, holdout_ids)
+    held = held_out_keys(paths, holdout_ids)
     done = Prepared(Path(out))
     seen = 0
     info = {"sources": [path.name for path in paths], "dev_fraction": dev_fraction, "held_out": len(held)}
@@ -97,9 +97,9 @@ def prepare_molecules(
                 try:
                     arrays, smiles, key = _record(block)
                 except InputError as error:
-                    done.skipped[_category(error)] += 1
+                    done.skipped[category(error)] += 1
                     continue
-                split = "benchmark" if key in held else _split(key, dev_fraction)
+                split = "benchmark" if key in held else split_of(key, dev_fraction)
                 cache.add(arrays, {"name": block.title, "smiles": smiles, "source": stem, "split": split})
                 done.records += 1
                 done.splits[split] += 1
@@ -135,12 +135,13 @@ def _record(block: Block) -> tuple[dict[str, np.ndarray], str, str]:
     return arrays, canonical_smiles(mol), molecule_key(mol)
 
 
-def _split(key: str, dev_fraction: float) -> str:
+def split_of(key: str, dev_fraction: float) -> str:
+    """Split of the molecule with a key: ``train``, or with the chance ``dev_fraction`` ``dev``."""
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     return "dev" if number < dev_fraction * 2**64 else "train"
 
 
-def _held_out(paths: list[Path], holdout: PathLike | Sequence[PathLike] | None) -> set[str]:
+def held_out_keys(paths: list[Path], holdout: PathLike | Sequence[PathLike] | None) -> set[str]:
     """Molecule keys of the held-out records, looked up by title in the sources or read from SDF files."""
     if holdout is None:
         return set()
@@ -150,7 +151,7 @@ def _held_out(paths: list[Path], holdout: PathLike | Sequence[PathLike] | None) 
     for file in map(Path, files):
         if not file.is_file():
             raise InputError(f"{file}: no such hold-out file")
-        if _is_sdf(file):
+        if is_sdf(file):
             keys.update(_keys(_blocks(file, None)))
             continue
         with open_text(file) as stream:
@@ -186,15 +187,16 @@ def _blocks(path: Path, limit: int | None) -> Iterator[Block]:
 def _checked(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    if not _is_sdf(path):
+    if not is_sdf(path):
         raise InputError(f"{path}: not an SDF file (.sdf or .sdf.gz)")
     return path
 
 
-def _is_sdf(path: Path) -> bool:
+def is_sdf(path: Path) -> bool:
+    """Whether it is named as an SDF, plain or gzipped."""
     return path.name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
-def _category(error: InputError) -> str:
+def category(error: InputError) -> str:
     """Reason without the particulars, so that counts add up."""
     return str(error).split(":")[0].split(" (")[0]

@@ -1,0 +1,236 @@
+"""Training side of candidate models: batches from a prepared cache, and their loss. No RDKit here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scoregen.core.denoiser import Denoiser
+from scoregen.core.fields import ProductSDE, ProductSpace
+from scoregen.core.losses import Noised, noised
+from scoregen.core.noise import Noise
+from scoregen.core.sde import EDM, SDE
+from scoregen.core.weighting import LogNormalTimes, Stratified
+from scoregen.errors import InputError
+from scoregen.molecules.align import kabsch
+from scoregen.molecules.objective import Pool
+from scoregen.training.cache import Cache
+from scoregen.training.config import Strict
+
+from .allowed import allowed_orders, allowed_tokens
+from .masks import random_kept
+from .network import CandidateNetwork, CandidateNetworkConfig
+from .state import Candidates, Condition, collate
+from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES, PROPERTY_SCALES, TOKENS
+
+# Streams of the keyed generator that picks batches.
+_PICK, _ESTIMATE = 11, 12
+
+_HYDROGENS = np.array([token.hydrogens for token in TOKENS])
+_CENTRE, _WIDTH = (np.array(column, np.float32) for column in zip(*PROPERTY_SCALES, strict=True))
+
+
+class CandidateModelConfig(Strict):
+    """The ``model:`` section of a candidate model."""
+
+    network: CandidateNetworkConfig = CandidateNetworkConfig()
+    sigma_min: float = Field(0.1, gt=0, description="of one-hot tokens and orders")
+    sigma_max: float = Field(5.0, gt=0)
+    reach: float = Field(2.0, gt=0, description="std of the coordinates, Å")
+    reach_min: float = Field(0.01, gt=0, description="lowest noise of the coordinates, Å")
+    reach_max: float = Field(20.0, gt=0)
+
+
+class CandidateDataConfig(Strict):
+    """The ``data:`` section: which records, how many at once, which noise levels, what is told."""
+
+    cache: Path
+    sources: dict[str, float] = Field({}, description="relative share of each; all equal by records if empty")
+    pairs: int = Field(20_000, ge=100, description="batch size in atom pairs, Σ N²")
+    log_sigma_mean: float = -0.5
+    log_sigma_std: float = Field(0.8, gt=0)
+    keep: float = Field(0.3, ge=0, le=1, description="share of molecules of which a piece is given")
+    tell: float = Field(0.5, ge=0, le=1, description="share of molecules whose properties are told")
+    weights: dict[str, float] = Field({}, description="of the fields' losses; 1 where not named")
+    dev_batches: int = Field(8, ge=1)
+
+
+def process(config: CandidateModelConfig) -> SDE:
+    """The noise of all fields on one clock; the coordinates' reaches its ends when the categories' does."""
+    category = EDM(config.sigma_min, config.sigma_max)
+    fields: dict[str, SDE] = {"atoms": category, "bonds": category}
+    if not config.network.coordinates:
+        return ProductSDE(fields)
+    power = np.log(config.reach_min / config.reach_max) / np.log(config.sigma_min / config.sigma_max)
+    fields["coordinates"] = EDM(config.reach_min, config.reach_max)
+    return ProductSDE(fields, {"coordinates": float(power)})
+
+
+def build_denoiser(config: CandidateModelConfig) -> Denoiser:
+    """A denoiser with fresh weights."""
+    spreads = (0.2, 0.25, config.reach)[: 3 if config.network.coordinates else 2]
+    return Denoiser(CandidateNetwork(config.network, spreads), process(config), spreads, "x0")
+
+
+@dataclass(frozen=True)
+class CandidateBatch:
+    """Molecules, what the model is told of them, and the record numbers that key their noise."""
+
+    candidates: Candidates
+    condition: Condition
+    ids: Tensor
+
+    def to(self, device: torch.device | str) -> CandidateBatch:
+        """The batch on another device."""
+        return CandidateBatch(self.candidates.to(device), self.condition.to(device), self.ids.to(device))
+
+
+class CandidateTask:
+    """Denoising of candidates (see :class:`scoregen.modality.Task`)."""
+
+    def __init__(self, model: CandidateModelConfig, data: CandidateDataConfig, seed: int):
+        self.model, self.data, self.seed = model, data, seed
+        self.cache = Cache(data.cache, "candidates")
+        sizes = self.cache.lengths("token")
+        known = sorted({facts["source"] for facts in self.cache.facts if facts["split"] == "train"})
+        self.pools, self.dev_pools, shares = [], [], []
+        for name in list(data.sources) or known:
+            records = self._usable(self.cache.select(source=name, split="train"))
+            if not len(records):
+                raise InputError(
+                    f"data.sources: no training record of '{name}' in {data.cache}; it has {known}"
+                )
+            self.pools.append(Pool(records, sizes))
+            held_out = self._usable(self.cache.select(source=name, split="dev"))
+            self.dev_pools.append(Pool(held_out, sizes) if len(held_out) else None)
+            shares.append(data.sources.get(name, float(len(records))))
+        self.shares = np.array(shares) / np.sum(shares)
+        self.times = Stratified(LogNormalTimes(data.log_sigma_mean, data.log_sigma_std))
+
+    def _usable(self, records: np.ndarray) -> np.ndarray:
+        """Those with positions, where the model needs them."""
+        if not self.model.network.coordinates:
+            return records
+        placed: np.ndarray = self.cache.lengths("x")[records] > 0
+        return records[placed]
+
+    def batch(self, step: int) -> CandidateBatch:
+        """The batch of a training step, a pure function of (seed, step)."""
+        rng = np.random.default_rng((_PICK, self.seed, step))
+        pool = self.pools[int(rng.choice(len(self.pools), p=self.shares))]
+        return self._load(pool.batch(rng, self.data.pairs), rng)
+
+    def dev_batches(self) -> list[CandidateBatch]:
+        """Fixed batches of held-out molecules, of which nothing is told."""
+        rng = np.random.default_rng((_PICK, 0, 0))
+        pools = [pool for pool in self.dev_pools if pool is not None]
+        return [
+            self._load(pools[k % len(pools)].batch(rng, self.data.pairs), None)
+            for k in range(self.data.dev_batches if pools else 0)
+        ]
+
+    def _load(self, records: np.ndarray, rng: np.random.Generator | None) -> CandidateBatch:
+        arrays = [self.cache[int(i)] for i in records]
+        candidates = collate(arrays, rng)
+        ids = torch.from_numpy(records)
+        condition = Condition.free(candidates.layout)
+        if rng is not None:
+            told = np.stack([self._told(a["property"], rng) for a in arrays])
+            condition = self._keep(
+                candidates, Condition(candidates.layout, torch.from_numpy(told), condition.kept), rng
+            )
+        return CandidateBatch(candidates, condition, ids)
+
+    def _told(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Scaled properties, those hidden as NaN."""
+        shown = (rng.random() < self.data.tell) & (rng.random(len(PROPERTIES)) < 0.5)
+        return np.where(shown, (values - _CENTRE) / _WIDTH, np.nan).astype(np.float32)
+
+    def _keep(self, candidates: Candidates, condition: Condition, rng: np.random.Generator) -> Condition:
+        """Give pieces of some of the molecules."""
+        counts = candidates.layout.counts.numpy()
+        token = np.split(candidates.token.numpy(), np.cumsum(counts)[:-1])
+        order = np.split(candidates.order.numpy(), np.cumsum(counts * (counts - 1) // 2)[:-1])
+        pieces = [self._piece(*both, rng) for both in zip(token, order, strict=True)]
+        kept, tokens, orders = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        return Condition(
+            condition.layout,
+            condition.properties,
+            torch.from_numpy(kept),
+            torch.from_numpy(tokens),
+            torch.from_numpy(orders),
+        )
+
+    def _piece(
+        self, token: np.ndarray, order: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of one molecule: which atoms are given ``(N,)``, tokens and orders that may be; often all may."""
+        n = len(token)
+        if n < 4 or rng.random() >= self.data.keep:
+            free = np.zeros(n, bool)
+            return free, np.ones((n, NUM_TOKENS), bool), np.ones((len(order), NUM_ORDERS), bool)
+        i, j = np.triu_indices(n, 1)
+        bonded = order > 0
+        kept = random_kept(np.stack((i[bonded], j[bonded]), 1), n, rng)
+        cut = bonded & (kept[i] != kept[j])
+        lost = np.zeros(n, np.int64)
+        np.add.at(lost, i[cut], order[cut])
+        np.add.at(lost, j[cut], order[cut])
+        most = _HYDROGENS[token] + lost
+        # Open are the atoms that were cut, and others, as a user may leave open more than is used.
+        open_ = kept & ((lost > 0) | (rng.random(n) < rng.choice((0.0, 0.5, 1.0))))
+        least = np.where(open_, 0, most)
+        if rng.random() < 0.5:
+            most = most - (lost > 0)  # it is said that these must grow
+        return kept, allowed_tokens(token, kept, least, most), allowed_orders(order, kept, kept & ~open_)
+
+    def loss(self, denoiser: Denoiser, batch: CandidateBatch, step: int) -> dict[str, Tensor]:
+        """Cross-entropies of tokens and orders, nats an atom, and the weighted error of the coordinates.
+
+        In half of the steps the network first estimates the molecule and then sees its own estimate.
+        """
+        placed = self.model.network.coordinates
+        space = batch.candidates.layout.space(placed)
+        clean = batch.candidates.fields(placed)
+        noise = Noise(self.seed, batch.ids)
+        state = noised(denoiser.sde, space.pack(clean), space, times=self.times, noise=noise, step=step)
+        condition = batch.condition
+        coin = np.random.default_rng((_ESTIMATE, self.seed, abs(step))).random()
+        if coin < 0.5:
+            with torch.no_grad():
+                condition = condition.with_estimate(denoiser(state.x, state.t, space, condition).x0.detach())
+        estimate = space.unpack(denoiser(state.x, state.t, space, condition).x0)
+        return self._losses(estimate, clean, space, state)
+
+    def _losses(
+        self, estimate: dict[str, Tensor], clean: dict[str, Tensor], space: ProductSpace, state: Noised
+    ) -> dict[str, Tensor]:
+        atoms = space.fields["atoms"].dof().to(state.x.dtype) / clean["atoms"].shape[1]
+        found = {}
+        for name in ("atoms", "bonds"):
+            surprise = -(clean[name] * (estimate[name] + 1e-7).log())
+            found[name] = (space.fields[name].sum(surprise) / atoms).mean()
+        if "coordinates" in clean:
+            part = space.fields["coordinates"]
+            noisy = space.unpack(state.x)["coordinates"]
+            goal = kabsch(clean["coordinates"], noisy, part)
+            sigma, spread = state.sigma[:, 2].to(noisy.dtype), self.model.reach
+            weight = (sigma.square() + spread**2) / (sigma * spread).square()
+            error = part.sum((estimate["coordinates"] - goal).square()) * weight
+            found["coordinates"] = (error / part.dof().to(noisy.dtype)).mean()
+        total = sum(self.data.weights.get(name, 1.0) * value for name, value in found.items())
+        return {"loss": torch.as_tensor(total), **found}
+
+    def provenance(self) -> dict[str, Any]:
+        """Sources and counts of the training records."""
+        return {
+            "conventions": {"atoms": [str(token) for token in TOKENS], "bonds": "kekulised"},
+            "sources": dict(zip(self.data.sources or ["all"], map(float, self.shares), strict=False)),
+            "cache": self.cache.info,
+        }
