@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from common import print_table
-from rdkit.Chem import Mol, rdmolfiles, rdmolops
+from rdkit.Chem import Mol
 from suite.runner import progress
 
 from scoregen.errors import InputError
-from scoregen.molecules.relax import HARTREE, relax
+from scoregen.molecules import relax
+from scoregen.molecules.design import strain as design_strain
 from scoregen.molecules.stereo import with_positions
 
 from .references import Reference
@@ -31,7 +28,7 @@ def run(molecules: Sequence[Reference], made: Mapping[str, Sequence[Made]]) -> d
     must not change what a method is compared on.
 
     Raises:
-        InputError: no ``xtb`` program.
+        InputError: nothing here computes GFN2-xTB.
     """
     sources: dict[str, list[tuple[Mol, np.ndarray] | None]] = {
         "DFT geometry": [(molecule.mol, molecule.positions[0]) for molecule in molecules]
@@ -99,46 +96,33 @@ def show(result: dict[str, Any]) -> None:
 
 
 def strain(mol: Mol, positions: np.ndarray) -> float | None:
-    """GFN2-xTB energy of a geometry above the minimum it relaxes to, kcal/mol; None where xtb fails.
+    """GFN2-xTB energy of a geometry above the minimum it relaxes to, kcal/mol; None where that fails.
 
     Raises:
-        InputError: no ``xtb`` program.
+        InputError: nothing here computes GFN2-xTB.
     """
-    single = energy(mol, positions)
-    if single is None:
-        return None
+    _check_available()
     try:
-        return single - relax(mol, positions, "gfn2", TIMEOUT)[1]
+        return design_strain.strain(with_positions(mol, positions), "gfn2", TIMEOUT).total
     except InputError:
         return None
 
 
 def energy(mol: Mol, positions: np.ndarray) -> float | None:
-    """GFN2-xTB energy of a geometry in kcal/mol, on one thread; None where xtb fails.
-
-    The package relaxes with xtb (:func:`scoregen.molecules.relax.relax`) but has no energy without relaxing,
-    so the program is called here for it.
+    """GFN2-xTB energy of a geometry in kcal/mol, on one thread; None where that fails.
 
     Raises:
-        InputError: no ``xtb`` program.
+        InputError: nothing here computes GFN2-xTB.
     """
-    program = shutil.which("xtb")
-    if program is None:
-        raise InputError("strain needs the xtb program: apt-get install xtb, or --strain-limit 0")
-    with tempfile.TemporaryDirectory() as folder:
-        rdmolfiles.MolToXYZFile(with_positions(mol, positions), f"{folder}/in.xyz")
-        charge = str(rdmolops.GetFormalCharge(mol))
-        try:
-            done = subprocess.run(
-                [program, "in.xyz", "--gfn", "2", "--chrg", charge, "--parallel", "1", "--norestart"],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=TIMEOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        except subprocess.TimeoutExpired:
-            return None
-    found = [line for line in done.stdout.splitlines() if "TOTAL ENERGY" in line]
-    return float(found[-1].split()[3]) * HARTREE if found and not done.returncode else None
+    _check_available()
+    try:
+        return relax.energy(mol, positions, "gfn2", TIMEOUT)
+    except InputError:
+        return None
+
+
+def _check_available() -> None:
+    try:
+        relax.check_available("gfn2")
+    except InputError as error:
+        raise InputError(f"strain: {error}; or --strain-limit 0") from None

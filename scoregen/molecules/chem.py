@@ -43,7 +43,7 @@ def standardise(molecule: str | Mol) -> Mol:
         >>> standardise("CCO").GetNumAtoms()
         9
     """
-    mol = _parse(molecule.strip()) if isinstance(molecule, str) else _sanitised(Chem.Mol(molecule))
+    mol = parse_smiles(molecule.strip()) if isinstance(molecule, str) else _sanitised(Chem.Mol(molecule))
     check_supported(mol)
     mol.RemoveAllConformers()
     return Chem.AddHs(mol)
@@ -110,7 +110,12 @@ def canonical_smiles(mol: Mol, *, stereo: bool = True) -> str:
         return str(Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=stereo))
 
 
-def _parse(smiles: str) -> Mol:
+def parse_smiles(smiles: str) -> Mol:
+    """Sanitised molecule, hydrogens implicit; dummy atoms, salts and any element pass.
+
+    Raises:
+        InputError: not parsable, chemically impossible, too large, or it states stereo that would be lost.
+    """
     if not smiles:
         raise InputError("empty SMILES")
     with rdBase.BlockLogs():

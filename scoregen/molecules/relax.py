@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rdkit.Chem import Mol, rdForceFieldHelpers, rdmolfiles, rdmolops
@@ -21,6 +22,9 @@ from rdkit.Chem import Mol, rdForceFieldHelpers, rdmolfiles, rdmolops
 from scoregen.errors import InputError
 
 from .stereo import with_positions
+
+if TYPE_CHECKING:
+    from tblite.interface import Calculator
 
 HARTREE = 627.5094740631
 BOHR = 0.529177210903
@@ -57,8 +61,27 @@ def relax(
     if method == "mmff":
         return _mmff(mol, positions, steps=2000)
     if method in LEVELS:
-        return _engine(method)(mol, positions, timeout)
+        return _engine(method).relax(mol, positions, timeout)
     raise InputError(f"relaxation '{method}' is not one of {', '.join(('none', *LEVELS))}")
+
+
+def energy(mol: Mol, positions: np.ndarray, method: str, timeout: float | None = None) -> float:
+    """Energy of a geometry as it is, in kcal/mol, comparable with that of :func:`relax`.
+
+    Args:
+        mol: with explicit hydrogens.
+        positions: ``(N, 3)`` Å.
+        method: one of :data:`LEVELS`.
+        timeout: seconds for the GFN methods in the ``xtb`` program; None waits.
+
+    Raises:
+        InputError: as for :func:`relax`.
+    """
+    if method == "mmff":
+        return mmff_energy(mol, positions)
+    if method in LEVELS:
+        return _engine(method).energy(mol, positions, timeout)
+    raise InputError(f"energy method '{method}' is not one of {', '.join(LEVELS)}")
 
 
 def check_available(method: str) -> None:
@@ -88,62 +111,102 @@ def _mmff(mol: Mol, positions: np.ndarray, steps: int) -> tuple[np.ndarray, floa
     return placed.GetConformer().GetPositions(), float(field.CalcEnergy())
 
 
-_Engine = Callable[[Mol, np.ndarray, float | None], tuple[np.ndarray, float]]
+class _Engine(NamedTuple):
+    """What runs a GFN method: relaxed positions and their energy; energy alone."""
+
+    relax: Callable[[Mol, np.ndarray, float | None], tuple[np.ndarray, float]]
+    energy: Callable[[Mol, np.ndarray, float | None], float]
 
 
 def _engine(method: str) -> _Engine:
-    """What runs a GFN method here: the program if it is there, else tblite where that can."""
+    """The xtb program if it is there, else tblite where that can."""
     program = shutil.which("xtb")
     if program is not None:
         flags = ["--gfnff"] if method == "gfnff" else ["--gfn", "2"]
-        return lambda mol, positions, timeout: _xtb([program, *flags], mol, positions, timeout)
+        return _Engine(
+            lambda mol, positions, timeout: _xtb([program, *flags], mol, positions, timeout),
+            lambda mol, positions, timeout: _xtb_energy([program, *flags], mol, positions, timeout),
+        )
     if method == "gfn2":
         try:
             import tblite.interface  # noqa: F401
         except ImportError:
             pass
         else:
-            return _tblite
-    package = " or the tblite package: pip install tblite" if method == "gfn2" else ""
+            return _Engine(_tblite, _tblite_energy)
+    package = " or the tblite package: pip install 'scoregen[chem]'" if method == "gfn2" else ""
     raise InputError(f"{method} needs the xtb program: apt-get install xtb (or conda install xtb){package}")
+
+
+def _run_xtb(
+    folder: str, command: Sequence[str], mol: Mol, positions: np.ndarray, timeout: float | None, what: str
+) -> str | None:
+    """What xtb prints; None where it failed."""
+    rdmolfiles.MolToXYZFile(with_positions(mol, positions), f"{folder}/in.xyz")
+    charge = str(rdmolops.GetFormalCharge(mol))
+    try:
+        done = subprocess.run(
+            [command[0], "in.xyz", *command[1:], "--chrg", charge, "--parallel", "1", "--norestart"],
+            cwd=folder,
+            env={**os.environ, **_ONE_THREAD},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{what} with xtb took more than {timeout:.0f} s") from None
+    return None if done.returncode else done.stdout
 
 
 def _xtb(
     command: list[str], mol: Mol, positions: np.ndarray, timeout: float | None
 ) -> tuple[np.ndarray, float]:
     with tempfile.TemporaryDirectory(prefix="scoregen-xtb-") as folder:
-        rdmolfiles.MolToXYZFile(with_positions(mol, positions), f"{folder}/in.xyz")
-        charge = str(rdmolops.GetFormalCharge(mol))
-        options = ["--opt", "normal", "--chrg", charge, "--parallel", "1", "--norestart"]
-        try:
-            done = subprocess.run(
-                [command[0], "in.xyz", *command[1:], *options],
-                cwd=folder,
-                env={**os.environ, **_ONE_THREAD},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise InputError(f"optimisation with xtb took more than {timeout:.0f} s") from None
+        command = [*command, "--opt", "normal"]
+        printed = _run_xtb(folder, command, mol, positions, timeout, "optimisation")
         result = Path(folder, "xtbopt.xyz")
-        if done.returncode or not result.exists():
+        if printed is None or not result.exists():
             raise InputError("optimisation with xtb failed; use mmff or none")
         lines = result.read_text().splitlines()
     relaxed = np.array([[float(v) for v in line.split()[1:4]] for line in lines[2:] if line.strip()])
     return relaxed, float(lines[1].split()[1]) * HARTREE
 
 
-def _tblite(mol: Mol, positions: np.ndarray, timeout: float | None) -> tuple[np.ndarray, float]:
-    from scipy.optimize import minimize
+def _xtb_energy(command: list[str], mol: Mol, positions: np.ndarray, timeout: float | None) -> float:
+    with tempfile.TemporaryDirectory(prefix="scoregen-xtb-") as folder:
+        printed = _run_xtb(folder, command, mol, positions, timeout, "the energy")
+    found = [line for line in (printed or "").splitlines() if "TOTAL ENERGY" in line]
+    if not found:
+        raise InputError("the energy with xtb failed; use mmff")
+    return float(found[-1].split()[3]) * HARTREE
+
+
+def _tblite_energy(mol: Mol, positions: np.ndarray, timeout: float | None) -> float:
+    try:
+        return float(_calculator(mol, positions).singlepoint()["energy"]) * HARTREE
+    except RuntimeError:  # the self-consistent cycle did not converge
+        raise InputError("the energy with tblite failed; use mmff") from None
+
+
+def _calculator(mol: Mol, positions: np.ndarray) -> Calculator:
     from tblite.interface import Calculator
 
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
     start = np.asarray(positions, np.float64) / BOHR
     calculator = Calculator("GFN2-xTB", numbers, start, charge=float(rdmolops.GetFormalCharge(mol)))
     calculator.set("verbosity", 0)
+    return calculator
+
+
+def _tblite(mol: Mol, positions: np.ndarray, timeout: float | None) -> tuple[np.ndarray, float]:
+    from scipy.optimize import minimize
+
+    start = np.asarray(positions, np.float64) / BOHR
+    calculator = _calculator(mol, positions)
     deadline = None if timeout is None else time.monotonic() + timeout
     last = None
 
