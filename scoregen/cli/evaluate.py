@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-evaluate = typer.Typer(help="Score generated conformers or audio against references.", no_args_is_help=True)
+evaluate = typer.Typer(
+    help="Score generated conformers, candidates or audio against references.", no_args_is_help=True
+)
 
 
 @evaluate.command()
@@ -38,6 +40,57 @@ def conformers(
             lines.append(f"{key.upper().replace('_', '-', 1).replace('_', ' '):<16}{shown}")
     emit(as_json, result, "\n".join(lines))
     raise typer.Exit(1 if result["problems"] or result["failures"] else 0)
+
+
+@evaluate.command()
+def candidates(
+    generated: Annotated[Path, typer.Argument(metavar="GENERATED.sdf", help="Molecules to score.")],
+    reference: Annotated[Path, typer.Option(help="Known molecules: .smi, .csv or .sdf, plain or gzipped.")],
+    pose: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL", help="PoseBusters: mol, mol_fast or none; default mol if installed."),
+    ] = None,
+    pose_limit: Annotated[int, typer.Option(min=1, help="Molecules PoseBusters checks.")] = 100,
+    strain: Annotated[
+        str, typer.Option(metavar="METHOD", help="Relaxation energy: gfn2, mmff or none.")
+    ] = "none",
+    strain_limit: Annotated[int, typer.Option(min=1, help="Molecules that are relaxed.")] = 100,
+    csv: Annotated[Path | None, typer.Option(metavar="OUT.csv", help="Write every value here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Validity as written, uniqueness, novelty, diversity, descriptors, alerts, PoseBusters, distances.
+
+    Molecules are the same when their SMILES without stereo are. Distances are Wasserstein-1 and total
+    variation; beside them stand those between two parts of the reference.
+    """
+    from scoregen.errors import MissingExtra
+    from scoregen.molecules.design.assess import AssessSettings, write_csv
+    from scoregen.molecules.design.evaluation import evaluate_candidates
+    from scoregen.molecules.design.pose import check_available
+
+    from .candidates_table import candidates_table
+    from .ui import emit, failed, progress
+
+    if pose is None:
+        try:
+            check_available()
+            pose = "mol"
+        except MissingExtra as error:
+            typer.echo(f"note: PoseBusters is left out: {error}", err=True)
+    settings = AssessSettings(
+        pose=None if pose == "none" else pose,
+        pose_limit=pose_limit,
+        strain=None if strain == "none" else strain,
+        strain_limit=strain_limit,
+    )
+    with progress("scored") as update:
+        result, rows = evaluate_candidates(generated, reference, settings, update)
+    if csv is not None:
+        write_csv(csv, rows)
+    for text, reason in result["problems"]:
+        failed(text, None, reason)
+    emit(as_json, result, candidates_table(result))
+    raise typer.Exit(1 if result["problems"] else 0)
 
 
 @evaluate.command()
