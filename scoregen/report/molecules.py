@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 from rdkit import Chem
-from rdkit.Chem import Mol, rdCoordGen, rdMolAlign, rdMolDescriptors, rdMolTransforms
+from rdkit.Chem import Mol, rdCoordGen, rdDepictor, rdMolAlign, rdMolDescriptors, rdMolTransforms
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from scoregen.molecules.chem import canonical_smiles
 from scoregen.molecules.sdf import Block, parse_block, properties, read_blocks
 
 from .page import MoleculeCard
+
+TINT = (0.73, 0.91, 0.88)
+"""Colour behind atoms that are drawn apart: red, green, blue."""
 
 
 def molecule_cards(path: str | os.PathLike[str]) -> list[MoleculeCard]:
@@ -72,16 +76,46 @@ def describe(mol: Mol, count: int, spread: float) -> str:
     return " · ".join(parts)
 
 
-def drawing(mol: Mol, size: tuple[int, int] = (220, 170)) -> str:
-    """SVG of the structure in two dimensions, stereo as wedges."""
-    flat = Chem.RemoveHs(Chem.Mol(mol))
+def drawing(
+    mol: Mol,
+    size: tuple[int, int] = (220, 170),
+    *,
+    kept: Sequence[int] = (),
+    template: Mol | None = None,
+    bond: float | None = None,
+) -> str:
+    """SVG of the structure in two dimensions, stereo as wedges.
+
+    Args:
+        mol: with or without hydrogens; left unchanged.
+        size: width and height.
+        kept: atoms to tint, with the bonds between them.
+        template: with 2D coordinates, one atom for each of ``kept``: these are drawn as they lie there.
+        bond: length of a bond, in the units of ``size``, where there is room; None fills the drawing.
+    """
+    flat = Chem.Mol(mol)
+    for atom in flat.GetAtoms():
+        atom.SetIntProp("_was", atom.GetIdx())
+    flat = Chem.RemoveHs(flat)
     flat.RemoveAllConformers()
-    rdCoordGen.AddCoords(flat)
+    place = {atom.GetIntProp("_was"): atom.GetIdx() for atom in flat.GetAtoms()}
+    atoms = [place[i] for i in kept]
+    if template is not None and atoms:
+        rdDepictor.GenerateDepictionMatching2DStructure(flat, template, list(enumerate(atoms)))
+    else:
+        rdCoordGen.AddCoords(flat)
+    tinted = set(atoms)
+    bonds = [b.GetIdx() for b in flat.GetBonds() if {b.GetBeginAtomIdx(), b.GetEndAtomIdx()} <= tinted]
     canvas = rdMolDraw2D.MolDraw2DSVG(*size)
     options: Any = canvas.drawOptions()
     options.clearBackground = False
     options.padding = 0.04
-    rdMolDraw2D.PrepareAndDrawMolecule(canvas, flat)
+    if bond is not None:
+        options.fixedBondLength = bond
+    options.setHighlightColour(TINT)
+    options.highlightBondWidthMultiplier = 12
+    options.highlightRadius = 0.34
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, flat, highlightAtoms=atoms, highlightBonds=bonds)
     canvas.FinishDrawing()
     text = canvas.GetDrawingText()
     return text[text.index("<svg") :]

@@ -31,6 +31,7 @@ class MoleculeCard:
         facts: one line about it.
         drawing: SVG of its structure, or empty.
         blocks: molblocks of its conformers, already superposed.
+        kept: atoms of the blocks to be coloured apart, from 0.
     """
 
     name: str
@@ -38,6 +39,7 @@ class MoleculeCard:
     facts: str
     drawing: str
     blocks: Sequence[str]
+    kept: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def build_page(title: str, lead: str, sections: Sequence[Section], molecules: Se
         HTML that refers to nothing outside itself.
     """
     # A "<" in a name could end the script early; JSON lets it be escaped.
-    data = json.dumps([{"blocks": list(card.blocks)} for card in molecules]).replace("<", "\\u003c")
+    shown = [{"blocks": list(card.blocks), "kept": list(card.kept)} for card in molecules]
+    data = json.dumps(shown).replace("<", "\\u003c")
     body = "\n".join(
         f"<section><h2>{html.escape(s.title)}</h2><p class='lead'>{html.escape(s.lead)}</p>{s.body}</section>"
         for s in sections
