@@ -40,7 +40,7 @@ class CandidateModelConfig(Strict):
     """The ``model:`` section of a candidate model."""
 
     network: CandidateNetworkConfig = CandidateNetworkConfig()
-    sigma_min: float = Field(0.1, gt=0, description="of one-hot tokens and orders")
+    sigma_min: float = Field(0.15, gt=0, description="of one-hot tokens and orders")
     sigma_max: float = Field(5.0, gt=0)
     reach: float = Field(2.0, gt=0, description="std of the coordinates, Å")
     reach_min: float = Field(0.01, gt=0, description="lowest noise of the coordinates, Å")
@@ -53,8 +53,8 @@ class CandidateDataConfig(Strict):
     cache: Path
     sources: dict[str, float] = Field({}, description="relative share of each; all equal by records if empty")
     pairs: int = Field(20_000, ge=100, description="batch size in atom pairs, Σ N²")
-    log_sigma_mean: float = -0.5
-    log_sigma_std: float = Field(0.8, gt=0)
+    log_sigma_mean: float = -0.6
+    log_sigma_std: float = Field(0.7, gt=0)
     keep: float = Field(0.3, ge=0, le=1, description="share of molecules of which a piece is given")
     tell: float = Field(0.5, ge=0, le=1, description="share of molecules whose properties are told")
     weights: dict[str, float] = Field({}, description="of the fields' losses; 1 where not named")
@@ -117,8 +117,8 @@ class CandidateTask:
         """Those with positions, where the model needs them."""
         if not self.model.network.coordinates:
             return records
-        placed: np.ndarray = self.cache.lengths("x")[records] > 0
-        return records[placed]
+        placed: np.ndarray = records[self.cache.lengths("x")[records] > 0]
+        return placed
 
     def batch(self, step: int) -> CandidateBatch:
         """The batch of a training step, a pure function of (seed, step)."""

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from scoregen.core.denoiser import Denoiser, Prediction
 from scoregen.core.fields import ProductSpace
-from scoregen.core.grid import log_snr_grid
+from scoregen.core.grid import karras_grid
 from scoregen.core.noise import Noise
 from scoregen.core.sampling import sample
 from scoregen.core.solvers import solver_by_name
 from scoregen.molecules.sampler import buckets
 
-from .state import Condition, Layout
+from .state import Candidates, Condition, Layout
 from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES
+
+RHO = 7.0
+"""Steps are even in σ^(1/ρ), nearly so in log σ: all is decided within one decade."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Draw:
         properties: scaled values wanted, ``(len(PROPERTIES),)``, NaN where nothing is said; None for nothing.
         kept: atoms given beforehand, bool ``(N,)``, or None.
         tokens, orders: what each atom and pair may be, bool ``(N, T)`` and ``(N(N−1)/2, 4)``, or None.
+        start: tokens ``(N,)`` and orders ``(N(N−1)/2,)`` of a molecule to start from, noised, or None.
     """
 
     size: int
@@ -39,6 +43,7 @@ class Draw:
     kept: np.ndarray | None = None
     tokens: np.ndarray | None = None
     orders: np.ndarray | None = None
+    start: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,14 @@ class Schedule:
         solver: name of a core solver.
         temperature: exponent 1/τ of the estimated probabilities; below 1 the likelier becomes likelier still.
         guidance: weight of the wanted properties; 1 is the model's own, 0 leaves them out.
+        sigma: noise level of categories to begin with; None is the model's highest.
     """
 
     steps: int = 50
     solver: str = "er-sde-2"
     temperature: float = 1.0
     guidance: float = 1.0
+    sigma: float | None = None
 
 
 class Drawing:
@@ -128,12 +135,23 @@ def draw_candidates(
             denoiser.sde,
             space,
             solver=solver_by_name(schedule.solver),
-            grid=log_snr_grid(denoiser.sde, schedule.steps, to_zero=True),
+            grid=karras_grid(denoiser.sde, schedule.steps, sigma_max=schedule.sigma, rho=RHO, to_zero=True),
             noise=Noise(seed, torch.tensor([draw.key for draw in chosen], device=device)),
+            start=_start(chosen, space),
         )
         for i, arrays in zip(chunk, read(condition.layout, space.unpack(packed)), strict=True):
             results[i] = arrays
     return results
+
+
+def _start(draws: Sequence[Draw], space: ProductSpace) -> Tensor | None:
+    """The clean states to start from, if every draw has one. Coordinates are not started from."""
+    starts = [draw.start for draw in draws if draw.start is not None]
+    if len(starts) < len(draws):
+        return None
+    token, order = (torch.from_numpy(np.concatenate(column)) for column in zip(*starts, strict=True))
+    layout = Layout.of([draw.size for draw in draws])
+    return space.pack(Candidates(layout, token, order).fields(coordinates=False)).to(space.zeros())
 
 
 def stated(draws: Sequence[Draw]) -> Condition:
@@ -164,7 +182,7 @@ def read(layout: Layout, fields: dict[str, Tensor]) -> list[dict[str, np.ndarray
     order = np.split(fields["bonds"].argmax(-1).cpu().numpy(), ends)
     placed = "coordinates" in fields
     x = fields["coordinates"] if placed else torch.zeros(sum(counts), 0)
-    found = []
+    found: list[dict[str, np.ndarray]] = []
     for n, token_, order_, x_ in zip(
         counts, token, order, np.split(x.cpu().numpy(), np.cumsum(counts)[:-1]), strict=True
     ):

@@ -10,7 +10,7 @@ Fields of a state, of molecules with N heavy atoms:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -108,8 +108,10 @@ class Layout:
 
     def to(self, device: torch.device | str) -> Layout:
         """The layout on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Layout(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        counts, atom, place, pair = (
+            part.to(device) for part in (self.counts, self.atom, self.place, self.pair)
+        )
+        return Layout(counts, atom, place, pair, self.longest)
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ class Condition:
 
     def to(self, device: torch.device | str) -> Condition:
         """The condition on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Condition(**{k: None if v is None else v.to(device) for k, v in moved.items()})
+        parts = (self.properties, self.kept, self.tokens, self.orders, self.estimate)
+        return Condition(self.layout.to(device), *(None if v is None else v.to(device) for v in parts))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,106 @@
+"""From what is asked for to draws: sizes, values of properties, and what kept atoms allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rdkit.Chem import Mol
+from scipy.stats import truncnorm
+
+from scoregen.errors import InputError
+
+from .allowed import allowed_orders, allowed_tokens
+from .encode import encode
+from .kept import Link, Scaffold
+from .targets import Target
+from .tokens import NUM_ORDERS, PROPERTIES, PROPERTY_SCALES
+
+
+def draw_sizes(
+    sizes: Mapping[int, float],
+    limits: tuple[int, int] | None,
+    least: int,
+    count: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Heavy atoms of ``count`` candidates, ``(count,)``.
+
+    Args:
+        sizes: how often each size occurs in training.
+        limits: fewest and most atoms, or None; within them sizes are as in training, or even where training
+            has none.
+        least: what is kept needs so many.
+        count: how many to draw.
+        rng: the only source of chance.
+
+    Raises:
+        InputError: no size is left.
+    """
+    low, high = limits or (min(sizes), max(sizes))
+    low = max(low, least)
+    if low > high:
+        raise InputError(
+            f"--atoms {limits[0]}-{limits[1]}: what is kept needs at least {least} heavy atoms"
+            if limits
+            else f"the scaffold needs {least} heavy atoms; this model makes at most {high}"
+        )
+    choices = np.arange(low, high + 1)
+    weights = np.array([float(sizes.get(int(n), 0.0)) for n in choices])
+    if not weights.sum():
+        weights = np.ones(len(choices))
+    return rng.choice(choices, count, p=weights / weights.sum())
+
+
+def draw_values(targets: Sequence[Target], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Scaled values to tell the model, ``(count, len(PROPERTIES))`` float32, NaN where nothing is asked.
+
+    A value is told as it is; of an interval, values are drawn as drug-like molecules have them.
+    """
+    told = np.full((count, len(PROPERTIES)), np.nan, np.float32)
+    for target in targets:
+        place = PROPERTIES.index(target.name)
+        centre, width = PROPERTY_SCALES[place]
+        low, high = (target.low - centre) / width, (target.high - centre) / width
+        if low == high:
+            told[:, place] = low
+        else:
+            told[:, place] = np.clip(truncnorm.rvs(low, high, size=count, random_state=rng), low, high)
+    return told
+
+
+def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a candidate of ``size`` heavy atoms may be: kept atoms first, then new ones.
+
+    Returns:
+        ``kept`` bool ``(N,)``, allowed tokens ``(N, T)`` and orders ``(N(N−1)/2, 4)``. Anchors of a link must
+        lose a hydrogen, open atoms of a scaffold may.
+    """
+    arrays = encode(scaffold.mol, positions=False)
+    given = len(arrays["token"])
+    token = np.zeros(size, np.int64)
+    token[:given] = arrays["token"]
+    kept = np.arange(size) < given
+    opened = np.array([scaffold.open.get(i, 0) for i in range(size)])
+    most = np.zeros(size, np.int64)
+    most[:given] = [atom.GetTotalNumHs() for atom in scaffold.mol.GetAtoms()]
+    least = most - opened
+    if isinstance(scaffold, Link):
+        most = most - (opened > 0)
+    matrix = np.zeros((size, size), np.int64)
+    ends = arrays["bond"].astype(np.int64)
+    matrix[ends[:, 0], ends[:, 1]] = matrix[ends[:, 1], ends[:, 0]] = arrays["order"]
+    orders = matrix[np.triu_indices(size, 1)]
+    closed = kept & (opened == 0)
+    return kept, allowed_tokens(token, kept, least, most), allowed_orders(orders, kept, closed)
+
+
+def seed_state(mol: Mol) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens ``(N,)`` and orders of pairs ``(N(N−1)/2,)`` of a molecule to vary."""
+    arrays = encode(mol, positions=False)
+    size = len(arrays["token"])
+    matrix = np.zeros((size, size), np.int64)
+    ends = arrays["bond"].astype(np.int64)
+    matrix[ends[:, 0], ends[:, 1]] = matrix[ends[:, 1], ends[:, 0]] = arrays["order"]
+    assert int(matrix.max(initial=0)) < NUM_ORDERS
+    return arrays["token"].astype(np.int64), matrix[np.triu_indices(size, 1)]
