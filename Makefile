@@ -14,7 +14,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer not found; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,onnx]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,onnx,chem]'
 	@# PESQ is C: without a compiler everything but the audio scores works.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[metrics]' \
 		|| echo "note: the metrics extra needs a C compiler; audio scores are left out"

@@ -7,11 +7,13 @@ It ignores hydrogens and has no stereo check for molecules without a reference; 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import rdkit
 from rdkit import rdBase
 from rdkit.Chem import Mol
 
@@ -96,11 +98,18 @@ def _checker(level: str) -> PoseBusters:
 
 @contextmanager
 def _own_logging() -> Iterator[None]:
-    """PoseBusters sends RDKit's log to Python's and switches all of it on; give back what was there."""
+    """Give back RDKit's log, which PoseBusters sends to Python's and switches on altogether.
+
+    It also flushes the stream of RDKit's handler; where that was closed meanwhile (a redirected stderr), the
+    check at hand would count as failed.
+    """
     before = dict(line.split(":") for line in rdBase.LogStatus().splitlines())
+    stream = rdkit.log_handler.stream
+    rdkit.log_handler.stream = sys.__stderr__
     try:
         yield
     finally:
+        rdkit.log_handler.stream = stream
         rdBase.LogToCppStreams()
         for name, state in before.items():
             switch = rdBase.EnableLog if state == "enabled" else rdBase.DisableLog
