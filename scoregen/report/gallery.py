@@ -29,9 +29,11 @@ Row = Mapping[str, object]
 
 
 class Figure(NamedTuple):
-    """A column that is shown: its name, how it is labelled and written, and which end is listed first."""
+    """A value that is shown: its name and other names of its column, how it is labelled and written, and
+    which end is listed first."""
 
     column: str
+    also: tuple[str, ...]
     label: str
     hint: str
     unit: str
@@ -40,19 +42,30 @@ class Figure(NamedTuple):
 
 
 FIGURES: tuple[Figure, ...] = (
-    Figure("qed", "QED", "drug-likeness, 0 to 1 (Bickerton et al. 2012)", "", 2, True),
+    Figure("qed", (), "QED", "drug-likeness, 0 to 1 (Bickerton et al. 2012)", "", 2, True),
     Figure(
-        "sa", "SA", "synthetic accessibility, 1 easy to 10 hard (Ertl & Schuffenhauer 2009)", "", 1, False
+        "sa",
+        ("sa_score",),
+        "SA",
+        "synthetic accessibility, 1 easy to 10 hard (Ertl & Schuffenhauer 2009)",
+        "",
+        1,
+        False,
     ),
-    Figure("logp", "logP", "octanol-water, Crippen (Wildman & Crippen 1999)", "", 1, False),
-    Figure("mw", "MW", "molar mass, Da", "", 0, False),
-    Figure("tpsa", "TPSA", "topological polar surface area, Å² (Ertl et al. 2000)", "", 0, False),
-    Figure("strain", "strain", "energy above the relaxed geometry", "kcal/mol", 1, False),
+    Figure("logp", (), "logP", "octanol-water, Crippen (Wildman & Crippen 1999)", "", 1, False),
+    Figure("mw", (), "MW", "molar mass, Da", "", 0, False),
+    Figure("tpsa", (), "TPSA", "topological polar surface area, Å² (Ertl et al. 2000)", "", 0, False),
+    Figure(
+        "strain", ("strain_kcal_mol",), "strain", "energy above the relaxed geometry", "kcal/mol", 1, False
+    ),
 )
-"""In the order shown. A column ``strain_kcal_mol`` counts as ``strain``, ``sa_score`` as ``sa``."""
+"""In the order shown."""
 
-ALERTS = {"alerts": "", "alert": "", "pains": "PAINS", "brenk": "Brenk"}
-"""Columns that name structural alerts, separated by semicolons, and what is put before each."""
+ALERTS = {"alerts": "", "alert": "", "pains": "PAINS", "brenk": "Brenk", "pose_failed": "pose:"}
+"""Columns that name what speaks against a molecule, separated by semicolons, and what is put before each."""
+
+RULES = {"lipinski": "outside Lipinski", "veber": "outside Veber"}
+"""Columns that say whether a rule of thumb holds, and what is said where it does not."""
 
 _NO_ALERT = {"", "0", "none", "no", "false", "pass", "ok", "-", "nan"}
 
@@ -63,12 +76,14 @@ class Candidate(MoleculeCard):
 
     Args:
         figures: column of :data:`FIGURES` → value.
-        alerts: names of structural alerts.
+        alerts: what speaks against it: structural alerts, failed checks of its pose.
+        broken: rules of thumb it breaks.
         met: columns whose value meets what was asked for.
     """
 
     figures: Mapping[str, float] = field(default_factory=dict)
     alerts: Sequence[str] = ()
+    broken: Sequence[str] = ()
     met: frozenset[str] = frozenset()
 
 
@@ -87,7 +102,8 @@ def gallery(
     Args:
         sdf: one record for each candidate, best first, hydrogens and 3D coordinates in it.
         rows: values of each record in the same order: a CSV file, or mappings; None reads the data items of
-            the records. Columns :data:`FIGURES` and :data:`ALERTS` are shown, in any case.
+            the records. Columns :data:`FIGURES`, :data:`ALERTS` and :data:`RULES` are
+            shown, in capitals or not.
         out_html: the page, complete in itself.
         title, lead: heading and the sentence below it.
         scaffold: what the candidates keep; it is coloured, and drawn and turned alike in all of them.
@@ -149,6 +165,7 @@ def candidates(
                 kept=atoms,
                 figures=figures,
                 alerts=_alerts(row),
+                broken=_broken(row),
                 met=frozenset(t.name for t in targets if t.hit(figures.get(t.name, math.nan), t.tolerance)),
             )
         )
@@ -184,7 +201,8 @@ def candidate_section(cards: Sequence[Candidate], scaffold: Scaffold | None = No
 
 def _card(index: int, card: Candidate, shown: Sequence[Figure]) -> str:
     chips = [_chip(figure, card) for figure in shown if figure.column in card.figures]
-    chips += [f"<li class='bad' title='structural alert'>{html.escape(name)}</li>" for name in card.alerts]
+    chips += [f"<li class='warn'>{html.escape(text)}</li>" for text in card.broken]
+    chips += [f"<li class='bad' title='alert'>{html.escape(name)}</li>" for name in card.alerts]
     order = html.escape(json.dumps(dict(card.figures)), quote=True)
     return (
         f"<article class='card candidate' data-molecule='{index}' data-order='{order}' "
@@ -230,7 +248,7 @@ def _figures(row: Row) -> dict[str, float]:
     for name, text in row.items():
         column = str(name).strip().lower()
         for figure in FIGURES:
-            if column == figure.column or column.startswith(f"{figure.column}_"):
+            if column == figure.column or column in figure.also:
                 value = _number(text)
                 if math.isfinite(value):
                     found.setdefault(figure.column, value)
@@ -254,6 +272,11 @@ def _alerts(row: Row) -> list[str]:
             if (name := part.strip()).lower() not in _NO_ALERT:
                 names.append(f"{prefix} {name}".strip().replace("_", " "))
     return names
+
+
+def _broken(row: Row) -> list[str]:
+    values = {str(column).strip().lower(): str(value).strip().lower() for column, value in row.items()}
+    return [text for column, text in RULES.items() if values.get(column) in ("false", "0", "no")]
 
 
 def _turn(mols: Sequence[Mol], kept: Sequence[Sequence[int]]) -> None:

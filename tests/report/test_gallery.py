@@ -13,6 +13,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem, Mol
 
 from scoregen.errors import InputError
+from scoregen.molecules.design.assess import assess, write_csv
 from scoregen.molecules.design.descriptors import describe
 from scoregen.molecules.design.fragments import make_scaffold, read_scaffold
 from scoregen.molecules.design.targets import parse_target
@@ -88,6 +89,36 @@ def test_every_record_becomes_a_card_with_its_values(tmp_path: Path) -> None:
         again = tmp_path / "again.html"
         gallery(write(tmp_path / "d.sdf", ligands(), rows), source, again)
         assert orders(again.read_text(encoding="utf-8")) == orders(page)
+
+
+def test_what_assess_says_is_shown(tmp_path: Path) -> None:
+    """The columns of the assessment are those the gallery knows."""
+    mols = [mol for mol in ligands() if mol.GetNumHeavyAtoms() > 20][:4]
+    table = tmp_path / "c.csv"
+    rows = assess(mols, sanitised=True).rows
+    write_csv(table, rows)
+    out = tmp_path / "c.html"
+    gallery(write(tmp_path / "c.sdf", mols), table, out)
+    page = out.read_text(encoding="utf-8")
+    for row, shown in zip(rows, orders(page), strict=True):
+        assert shown == pytest.approx(
+            {name: row[name] for name in ("qed", "sa", "logp", "mw", "tpsa")}, rel=0.01
+        )
+    named = [name for row in rows for column in ("pains", "brenk") for name in row[column].split(";") if name]
+    assert named
+    assert len(re.findall("<li class='bad'", page)) == len(named)
+    broken = sum(not row["lipinski"] for row in rows), sum(not row["veber"] for row in rows)
+    assert any(broken)
+    assert (page.count("outside Lipinski"), page.count("outside Veber")) == broken
+
+
+def test_strain_is_the_whole_not_the_share_of_an_atom() -> None:
+    mol = grown(1)[0]
+    row = {"strain_per_atom": 0.1, "strain_kcal_mol": 2.0, "pose_failed": "bond_lengths", "veber": "False"}
+    card = candidates([mol], [row])[0]
+    assert card.figures == {"strain": 2.0}
+    assert card.alerts == ["pose: bond lengths"]
+    assert card.broken == ["outside Veber"]
 
 
 def test_the_page_is_complete_and_names_cannot_break_out(tmp_path: Path) -> None:
