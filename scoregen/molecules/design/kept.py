@@ -86,29 +86,25 @@ class Scaffold:
         heavy = np.array([atom.GetIdx() for atom in whole.GetAtoms() if atom.GetAtomicNum() > 1], int)
         if len(heavy) < self.size:
             return None
-        there = whole.GetConformer().GetPositions()[heavy]
-        distance = np.linalg.norm(there[None] - np.asarray(self.positions)[:, None], axis=-1)
+        places = whole.GetConformer().GetPositions()[heavy]
+        distance = np.linalg.norm(places[None] - np.asarray(self.positions)[:, None], axis=-1)
         nearest = distance.argmin(1)
         match = [int(i) for i in heavy[nearest]]
-        if distance.min(1).max() > MOVED or len(set(match)) < len(match):
-            return None
-        return tuple(match) if self._agrees(whole, match) else None
+        there = distance.min(1).max() <= MOVED
+        return tuple(match) if there and self._agrees(whole, match) else None
 
     def _kept(self, whole: Mol, match: Sequence[int]) -> bool:
         return self._agrees(whole, match) and self._same_stereo(whole, match)
 
     def _agrees(self, whole: Mol, match: Sequence[int]) -> bool:
         """Whether the graph is kept under this match."""
-        image = set(match)
         for i, j in enumerate(match):
             before, after = self.mol.GetAtomWithIdx(i), whole.GetAtomWithIdx(j)
             if _kind(before) != _kind(after):
                 return False
-            new = [other for other in after.GetNeighbors() if other.GetAtomicNum() > 1]
-            new = [other for other in new if other.GetIdx() not in image]
+            # Of one valence and with the same bonds between kept atoms: what was lost went to new bonds.
             lost = before.GetTotalNumHs() - after.GetTotalNumHs(includeNeighbors=True)
-            # The valence is the same, so what was lost is the orders of the new bonds.
-            if not 0 <= lost <= self.open.get(i, 0) or len(new) > lost:
+            if lost > self.open.get(i, 0):
                 return False
         place = {j: i for i, j in enumerate(match)}
         between = {

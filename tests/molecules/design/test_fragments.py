@@ -421,6 +421,15 @@ def test_posed_near_misses_are_refused(seed: int) -> None:
             break
 
 
+def test_a_charge_of_the_other_sign_is_refused() -> None:
+    """Carbanions and carbocations have the same valence and hydrogens."""
+    anion = with_positions(Chem.MolFromSmiles("C[CH-]C"), np.array([[0, 0, 0], [1.5, 0, 0], [2, 1.4, 0.0]]))
+    scaffold = make_scaffold(anion, "anion", opened={0: 1})
+    assert scaffold.contained(anion) == (0, 1, 2)
+    cation = changed(anion, lambda m: m.GetAtomWithIdx(1).SetFormalCharge(1))
+    assert scaffold.contained(cation) is None
+
+
 def test_an_impossible_molecule_contains_nothing() -> None:
     bad = Chem.MolFromSmiles("CC(C)(C)(C)C", sanitize=False)
     assert read_scaffold("*CC").contained(bad) is None
