@@ -22,7 +22,7 @@ from scoregen.molecules import relax
 from scoregen.molecules.chem import canonical_smiles, has_3d
 
 from . import pose, strain
-from .descriptors import DESCRIPTORS, describe, sa_score
+from .descriptors import DESCRIPTORS, describe, heavy_graph, sa_score
 from .filters import Filter, alerts, first_reason, lipinski, veber
 from .novelty import contains, fingerprints, internal_diversity, key, nearest
 from .validity import as_generated, kind, problem, stable_atoms
@@ -215,12 +215,13 @@ def _describe(row: Row, mol: Mol, settings: AssessSettings, number: int) -> None
         except (ValueError, RuntimeError, ArithmeticError) as error:
             errors.append(f"{name}: {_line(error)}")
 
-    attempt("smiles", lambda: {"smiles": canonical_smiles(mol), "key": key(mol)})
-    attempt("descriptors", lambda: describe(mol, settings.descriptors))
-    attempt("lipinski", lambda: {"lipinski": lipinski(mol) is None, "veber": veber(mol) is None})
-    attempt("alerts", lambda: {name: ";".join(alerts(mol, name.upper())) for name in ("pains", "brenk")})
+    flat = heavy_graph(mol)  # once, instead of in every function
+    attempt("smiles", lambda: {"smiles": canonical_smiles(mol), "key": key(flat)})
+    attempt("descriptors", lambda: describe(flat, settings.descriptors))
+    attempt("lipinski", lambda: {"lipinski": lipinski(flat) is None, "veber": veber(flat) is None})
+    attempt("alerts", lambda: {name: ";".join(alerts(flat, name.upper())) for name in ("pains", "brenk")})
     if settings.filters:
-        attempt("filter", lambda: {"filter": first_reason(mol, settings.filters) or ""})
+        attempt("filter", lambda: {"filter": first_reason(flat, settings.filters) or ""})
     if (level := settings.pose) is not None and _within(number, settings.pose_limit):
         attempt("pose", lambda: _pose(mol, level))
     if (method := settings.strain) is not None and _within(number, settings.strain_limit):

@@ -21,7 +21,9 @@ Descriptor = Callable[[Mol], float]
 
 
 def heavy_graph(mol: Mol) -> Mol:
-    """Copy of a sanitised molecule in which every hydrogen is implied by its heavy atom."""
+    """A sanitised molecule with every hydrogen implied by its heavy atom: a copy, or itself if it is so."""
+    if mol.GetNumHeavyAtoms() == mol.GetNumAtoms():
+        return mol
     with rdBase.BlockLogs():
         return Chem.RemoveAllHs(mol)
 

@@ -98,13 +98,15 @@ def _checker(level: str) -> PoseBusters:
 
 @contextmanager
 def _own_logging() -> Iterator[None]:
-    """Give back RDKit's log, which PoseBusters sends to Python's and switches on altogether.
+    """Let PoseBusters have RDKit's log, and give it back.
 
-    It also flushes the stream of RDKit's handler; where that was closed meanwhile (a redirected stderr), the
-    check at hand would count as failed.
+    It sends the log to Python's for good, where it hides remarks of InChI, and switches all of it on. It also
+    flushes the stream of RDKit's handler; where that was closed meanwhile (a redirected stderr), the check at
+    hand would count as failed.
     """
     before = dict(line.split(":") for line in rdBase.LogStatus().splitlines())
     stream = rdkit.log_handler.stream
+    rdBase.LogToPythonLogger()
     rdkit.log_handler.stream = sys.__stderr__
     try:
         yield

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import rdkit
 from rdkit import Chem, rdBase
 
 from scoregen.errors import InputError, MissingExtra
@@ -69,14 +70,19 @@ class TestWithPoseBusters:
         Chem.MolFromSmiles("C(C")
         assert "SMILES Parse Error" in capfd.readouterr().err
 
+    def test_remarks_of_inchi_are_not_shown(self, capfd):
+        """Of a nitro compound it says that charges were rearranged."""
+        for _ in range(2):  # importing PoseBusters changes the log once
+            check_pose(pack("pdb_ligands_sample.sdf")[4], "mol_fast")
+        assert capfd.readouterr().err == ""
+
     def test_a_closed_stream_fails_no_check(self, monkeypatch):
+        """RDKit's handler keeps the stderr it found first, which a redirection may have closed since."""
+        closed = io.TextIOWrapper(io.BytesIO())
+        closed.close()
+        monkeypatch.setattr(rdkit.log_handler, "stream", closed)
         mol, (first, *_) = embedded("CCO")
-        placed = with_positions(mol, first)
-        with monkeypatch.context() as redirected:
-            redirected.setattr(sys, "stderr", io.StringIO())
-            assert check_pose(placed, "mol_fast").passed
-            sys.stderr.close()
-        assert check_pose(placed, "mol_fast").passed
+        assert check_pose(with_positions(mol, first), "mol_fast").failed == []
 
     def test_no_geometry_is_an_error(self):
         with pytest.raises(InputError, match="no 3D coordinates"):
