@@ -16,6 +16,7 @@ from .grid import (
     karras_grid,
     log_snr_grid,
     polynomial_grid,
+    quantile_grid,
     uniform_grid,
 )
 from .guidance import (
@@ -130,6 +131,7 @@ __all__ = [
     "member_noise",
     "noised",
     "polynomial_grid",
+    "quantile_grid",
     "sample",
     "sample_ode",
     "sde_from_config",

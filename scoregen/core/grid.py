@@ -19,6 +19,7 @@ from torch import Tensor
 from .fields import ProductSpace
 from .sde import SDE, as_float64, end_log_snr, sde_from_config, sde_to_config
 from .space import Space
+from .weighting import TimeSampler
 
 Built = TypeVar("Built")
 _MOST_PLANS = 10_000
@@ -255,6 +256,30 @@ def polynomial_grid(sde: SDE, steps: int, *, power: float = 2.0, to_zero: bool |
     times = root**power
     times[0] = sde.t_max
     return Grid(sde, times)
+
+
+def quantile_grid(sde: SDE, steps: int, times: TimeSampler, *, to_zero: bool | None = None) -> Grid:
+    """Evenly spaced quantiles of a law of times: as many steps at a level as its density says.
+
+    Args:
+        sde: the process.
+        steps: number of steps K ≥ 1.
+        times: the law, such as the one training draws from; what it has beyond the ends of the process is
+            left out.
+        to_zero: see :func:`karras_grid`.
+
+    Raises:
+        ValueError: ``steps < 1``, more steps than the law has different times, or ``to_zero`` for a process
+            that keeps noise.
+    """
+    to_zero = _checked(sde, steps, to_zero)
+    count = steps if to_zero else steps + 1
+    fine = times(torch.linspace(0, 1, 2**14 + 1, dtype=torch.float64), sde)
+    inside = fine[(fine > sde.t_min) & (fine < sde.t_max)]
+    place = torch.linspace(len(inside) - 1, 0, count, dtype=torch.float64)
+    chosen = inside.sort().values[place.round().long()]
+    chosen[0] = sde.t_max
+    return _closed(sde, chosen, to_zero)
 
 
 def grid_to_config(grid: Grid) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from scoregen.core import (
     VP,
     DenseSpace,
     Grid,
+    LogNormalTimes,
     RectifiedFlow,
     grid_from_config,
     grid_to_config,
     karras_grid,
     log_snr_grid,
     polynomial_grid,
+    quantile_grid,
     uniform_grid,
 )
 from scoregen.core.fields import ProductSDE, ProductSpace
@@ -167,3 +169,22 @@ def test_stored_grid_of_several_fields_needs_its_process() -> None:
     )
     with pytest.raises(ValueError, match="times"):
         grid_from_config({})
+
+
+@pytest.mark.parametrize("to_zero", [True, False])
+def test_a_quantile_grid_has_as_many_steps_as_the_law_says(to_zero: bool) -> None:
+    sde, law = EDM(0.01, 50.0), LogNormalTimes(-0.5, 0.6)
+    grid = quantile_grid(sde, 40, law, to_zero=to_zero)
+    assert len(grid.times) == 41
+    assert grid.times[0] == sde.t_max
+    assert (grid.times[-1] == 0) == to_zero
+    inner = (grid.times[1:-2].log() + 0.5) / 0.6
+    even = torch.special.ndtr(inner).diff()
+    torch.testing.assert_close(even, even.mean().expand_as(even), atol=2e-4, rtol=0)
+
+
+def test_a_quantile_grid_leaves_out_what_the_process_has_not() -> None:
+    grid = quantile_grid(EDM(0.5, 1.0), 5, LogNormalTimes(-0.5, 2.0))
+    assert (grid.times[:-1] >= 0.5).all()
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        quantile_grid(EDM(), 0, LogNormalTimes())

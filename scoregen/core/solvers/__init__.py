@@ -19,6 +19,7 @@ from .euler_maruyama import EulerMaruyama
 from .heun import Heun
 from .ipndm import IPNDM
 from .langevin import PredictorCorrector
+from .renoise import Renoise
 from .resample import Resampled
 from .rk45 import RK45
 from .sde_dpmpp import SDEDPMpp2M
@@ -86,6 +87,7 @@ __all__ = [
     "Heun",
     "HeunChurn",
     "PredictorCorrector",
+    "Renoise",
     "Resampled",
     "SDEDPMpp2M",
     "Solver",

@@ -228,9 +228,12 @@ class CandidateTask:
         return {"loss": torch.as_tensor(total), **found}
 
     def provenance(self) -> dict[str, Any]:
-        """Sources and counts of the training records."""
+        """Sources and counts of the training records, and how large their molecules are."""
+        records = np.concatenate([pool.records for pool in self.pools])
+        sizes, counts = np.unique(self.cache.lengths("token")[records], return_counts=True)
         return {
             "conventions": {"atoms": [str(token) for token in TOKENS], "bonds": "kekulised"},
             "sources": dict(zip(self.data.sources or ["all"], map(float, self.shares), strict=False)),
+            "sizes": {str(size): int(count) for size, count in zip(sizes, counts, strict=True)},
             "cache": self.cache.info,
         }

@@ -12,7 +12,7 @@ from .filters import Filter
 from .kept import Link, Scaffold
 from .targets import Target
 
-STEPS = 50
+STEPS = 100
 """Network calls of a draw."""
 
 

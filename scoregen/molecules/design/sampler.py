@@ -11,17 +11,19 @@ from torch import Tensor
 
 from scoregen.core.denoiser import Denoiser, Prediction
 from scoregen.core.fields import ProductSpace
-from scoregen.core.grid import karras_grid
+from scoregen.core.grid import Grid, quantile_grid
 from scoregen.core.noise import Noise
 from scoregen.core.sampling import sample
-from scoregen.core.solvers import solver_by_name
+from scoregen.core.sde import SDE
+from scoregen.core.solvers import Renoise
+from scoregen.core.weighting import LogNormalTimes
 from scoregen.molecules.sampler import buckets
 
 from .state import Candidates, Condition, Layout
 from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES
 
-RHO = 7.0
-"""Steps are even in σ^(1/ρ), nearly so in log σ: all is decided within one decade."""
+LEVELS = LogNormalTimes(-0.5, 0.6)
+"""Where the steps are: categories are decided between noise of two and of a quarter."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,12 @@ class Schedule:
 
     Args:
         steps: network calls.
-        solver: name of a core solver.
         temperature: exponent 1/τ of the estimated probabilities; below 1 the likelier becomes likelier still.
         guidance: weight of the wanted properties; 1 is the model's own, 0 leaves them out.
         sigma: noise level of categories to begin with; None is the model's highest.
     """
 
     steps: int = 50
-    solver: str = "er-sde-2"
     temperature: float = 1.0
     guidance: float = 1.0
     sigma: float | None = None
@@ -134,14 +134,25 @@ def draw_candidates(
             Drawing(denoiser, condition, space, schedule),
             denoiser.sde,
             space,
-            solver=solver_by_name(schedule.solver),
-            grid=karras_grid(denoiser.sde, schedule.steps, sigma_max=schedule.sigma, rho=RHO, to_zero=True),
+            solver=Renoise(),
+            grid=_grid(denoiser.sde, schedule),
             noise=Noise(seed, torch.tensor([draw.key for draw in chosen], device=device)),
             start=_start(chosen, space),
         )
         for i, arrays in zip(chunk, read(condition.layout, space.unpack(packed)), strict=True):
             results[i] = arrays
     return results
+
+
+def _grid(sde: SDE, schedule: Schedule) -> Grid:
+    """The whole way, or from the level at which a start is noised."""
+    if schedule.sigma is None:
+        return quantile_grid(sde, schedule.steps, LEVELS)
+    whole = quantile_grid(sde, 20 * schedule.steps, LEVELS).times
+    top = float(sde.time(-2 * torch.tensor(schedule.sigma, dtype=torch.float64).log()))
+    below = whole[whole < top]
+    places = torch.linspace(0, len(below) - 1, schedule.steps, dtype=torch.float64).round().long()
+    return Grid(sde, torch.cat((below.new_tensor([top]), below[places])))
 
 
 def _start(draws: Sequence[Draw], space: ProductSpace) -> Tensor | None:
