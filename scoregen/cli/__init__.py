@@ -11,6 +11,7 @@ from scoregen.errors import InputError, ScoregenError
 
 from .conformers import conformers
 from .demo import demo
+from .design import design
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
@@ -24,7 +25,7 @@ from .vocode import vocode
 
 app = typer.Typer(
     name="scoregen",
-    help="Score-based generation of molecular conformers and of speech waveforms.",
+    help="Score-based generation of molecules in 3D and of speech waveforms.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,6 +50,7 @@ def _root(
 
 
 app.command()(conformers)
+app.command()(design)
 app.command()(vocode)
 app.command()(mel)
 app.command()(restore)

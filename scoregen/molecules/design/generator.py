@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +15,12 @@ from rdkit.Chem import Mol
 
 from scoregen.core.denoiser import Denoiser
 from scoregen.errors import InputError
-from scoregen.hub import from_pretrained
+from scoregen.hub import find_model, from_pretrained
 from scoregen.molecules.chem import canonical_smiles
 from scoregen.molecules.sampler import sample_key
 
 from .encode import decode
+from .novelty import read_hashes
 from .objective import CandidateModelConfig
 from .request import Request
 from .sampler import Draw, Schedule, draw_candidates
@@ -27,6 +29,9 @@ from .validity import kind, problem
 
 BATCH = 256
 """Candidates drawn at once, at most."""
+
+TRAINING = "training.npy"
+"""File of a model folder: hashes of the molecules it was trained on, by which candidates are called new."""
 
 # Streams of the generators of sizes and told values.
 _SIZES, _VALUES = 21, 22
@@ -99,6 +104,7 @@ class CandidateGenerator:
         config: CandidateModelConfig,
         name: str = "custom",
         info: Mapping[str, Any] | None = None,
+        training: np.ndarray | None = None,
     ):
         """Wrap a denoiser.
 
@@ -107,6 +113,7 @@ class CandidateGenerator:
             config: its ``model`` section.
             name: for records.
             info: provenance of the model, with ``sizes``: how often each number of heavy atoms occurs.
+            training: hashes of the molecules it was trained on (:mod:`~scoregen.molecules.design.novelty`).
 
         Raises:
             InputError: the model does not say which sizes it makes.
@@ -114,7 +121,13 @@ class CandidateGenerator:
         self.denoiser, self.config, self.name, self.info = denoiser, config, name, dict(info or {})
         if not self.info.get("sizes"):
             raise InputError(f"model '{name}' does not say how large its molecules are (info.sizes)")
+        self.training = training
         self.sizes = {int(n): float(count) for n, count in self.info["sizes"].items()}
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Fewest and most heavy atoms that the model has learned to make."""
+        return min(self.sizes), max(self.sizes)
 
     @classmethod
     def from_pretrained(
@@ -126,42 +139,20 @@ class CandidateGenerator:
             InputError: not found, damaged, or of another modality.
         """
         model = from_pretrained(name, "candidates", device)
-        return cls(model.denoiser, model.config, model.name, model.info)
+        table = find_model(name) / TRAINING
+        known = read_hashes(table) if table.is_file() else None
+        return cls(model.denoiser, model.config, model.name, model.info, known)
+
+    def hunt(self, request: Request) -> Hunt:
+        """A hunt for candidates, to be taken in as many portions as wanted."""
+        return Hunt(self, request)
 
     def graphs(
         self, request: Request, on_done: Callable[[int, int], None] | None = None
     ) -> tuple[list[Candidate], Tally]:
-        """Draw until enough candidates are accepted or the tries are used up.
-
-        Args:
-            request: what is wanted.
-            on_done: called with (accepted, wanted).
-
-        Returns:
-            At most ``request.n`` candidates, and what became of all draws.
-
-        Raises:
-            InputError: a wish that this model cannot serve.
-        """
-        accepted: list[Candidate] = []
-        tally, seen = Tally(), set[str]()
-        if request.similar is not None:
-            seen.add(canonical_smiles(request.similar, stereo=False))
-        limit = request.n * request.tries
-        while len(accepted) < request.n and tally.drawn < limit:
-            wanted = request.n - len(accepted)
-            rate = max(len(accepted) / tally.drawn, 0.05) if tally.drawn else 0.9
-            count = min(int(np.ceil(wanted / rate)), BATCH, limit - tally.drawn)
-            first = tally.drawn
-            for number, mol in enumerate(self.draw(request, first, count), start=first):
-                tally.drawn += 1
-                found = self._accept(mol, number, request, tally, seen)
-                if found is not None and len(accepted) < request.n:
-                    accepted.append(found)
-            tally.kept = len(accepted)
-            if on_done is not None:
-                on_done(len(accepted), request.n)
-        return accepted, tally
+        """At most ``request.n`` accepted candidates, and what became of all draws; see :meth:`Hunt.take`."""
+        hunt = self.hunt(request)
+        return hunt.take(request.n, on_done), hunt.tally
 
     def draw(self, request: Request, first: int, count: int) -> list[Mol]:
         """Molecules as drawn, numbers ``first`` to ``first + count``: not checked, not sanitised.
@@ -202,9 +193,60 @@ class CandidateGenerator:
             return Draw(size, key, properties)
         return Draw(size, key, properties, *allowances(request.scaffold, size))
 
-    def _accept(
-        self, mol: Mol, number: int, request: Request, tally: Tally, seen: set[str]
-    ) -> Candidate | None:
+
+class Hunt:
+    """Draws until enough candidates are accepted; remembers what it has seen.
+
+    Args:
+        generator: of the model.
+        request: what is wanted.
+    """
+
+    def __init__(self, generator: CandidateGenerator, request: Request):
+        self.generator, self.request, self.tally = generator, request, Tally()
+        self._seen: set[str] = set()
+        if request.similar is not None:
+            self._seen.add(canonical_smiles(request.similar, stereo=False))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all tries are used up."""
+        return self.tally.drawn >= self.request.n * self.request.tries
+
+    def take(self, count: int, on_done: Callable[[int, int], None] | None = None) -> list[Candidate]:
+        """The next accepted candidates; fewer than ``count`` when the tries are used up.
+
+        Args:
+            count: how many.
+            on_done: called with (accepted, wanted).
+
+        Raises:
+            InputError: a wish that this model cannot serve.
+        """
+        accepted: list[Candidate] = []
+        while len(accepted) < count and not self.exhausted:
+            for number, mol in self._next(count - len(accepted)):
+                found = self._accept(mol, number)
+                if found is not None:
+                    accepted.append(found)
+                if len(accepted) == count:
+                    break
+            if on_done is not None:
+                on_done(len(accepted), count)
+        return accepted
+
+    def _next(self, wanted: int) -> Iterator[tuple[int, Mol]]:
+        """Draw as many as are likely to give ``wanted``; what is not looked at is not counted."""
+        tally, request = self.tally, self.request
+        rate = max(tally.kept / tally.drawn, 0.05) if tally.drawn else 0.9
+        left = request.n * request.tries - tally.drawn
+        count = min(math.ceil(wanted / rate), BATCH, left)
+        first = tally.drawn
+        yield from enumerate(self.generator.draw(request, first, count), start=first)
+
+    def _accept(self, mol: Mol, number: int) -> Candidate | None:
+        tally, request = self.tally, self.request
+        tally.drawn += 1
         if fault := problem(mol):
             tally.invalid[kind(fault)] += 1
             return None
@@ -213,12 +255,13 @@ class CandidateGenerator:
             tally.lost += 1
             return None
         key = canonical_smiles(mol, stereo=False)
-        if key in seen and not request.duplicates:
+        if key in self._seen and not request.duplicates:
             tally.duplicates += 1
             return None
+        self._seen.add(key)
         for check in request.filters:
             if reason := check(mol):
                 tally.filtered[reason.split(":")[0].split(" ")[0]] += 1
                 return None
-        seen.add(key)
+        tally.kept += 1
         return Candidate(mol, canonical_smiles(mol), number)

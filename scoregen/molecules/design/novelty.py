@@ -108,6 +108,18 @@ def read_file(path: str | os.PathLike[str]) -> Iterator[MoleculeInput]:
     yield from read_inputs([os.fspath(path)])
 
 
+def hashes_of_file(path: str | os.PathLike[str]) -> np.ndarray:
+    """The table of the molecules of a file; entries that cannot be read are left out.
+
+    Raises:
+        InputError: no such file, or no molecule in it.
+    """
+    table = hashes(key(entry.mol) for entry in read_file(path) if entry.mol is not None)
+    if not len(table):
+        raise InputError(f"{path}: holds no molecule that can be read")
+    return table
+
+
 def fingerprints(mols: Iterable[Mol]) -> list[ExplicitBitVect]:
     """Morgan fingerprints of radius 2, 2,048 bits (ECFP4, Rogers and Hahn 2010), without stereo."""
     return [_morgan().GetFingerprint(heavy_graph(mol)) for mol in mols]

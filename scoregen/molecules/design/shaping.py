@@ -9,6 +9,7 @@ from rdkit.Chem import Mol
 from scipy.stats import truncnorm
 
 from scoregen.errors import InputError
+from scoregen.molecules.inputs import read_inputs
 
 from .allowed import allowed_orders, allowed_tokens
 from .encode import encode
@@ -104,3 +105,23 @@ def seed_state(mol: Mol) -> tuple[np.ndarray, np.ndarray]:
     matrix[ends[:, 0], ends[:, 1]] = matrix[ends[:, 1], ends[:, 0]] = arrays["order"]
     assert int(matrix.max(initial=0)) < NUM_ORDERS
     return arrays["token"].astype(np.int64), matrix[np.triu_indices(size, 1)]
+
+
+def read_seed(text: str) -> Mol:
+    """The molecule to vary, from a SMILES or from the first record of a file.
+
+    Raises:
+        InputError: it cannot be read or has an atom that no token describes.
+    """
+    entry = next(iter(read_inputs([text])), None)
+    if entry is None:
+        raise InputError(f"--similar {text}: holds no molecule")
+    if entry.mol is None:
+        raise InputError(f"--similar {text}: {entry.error}")
+    try:
+        encode(entry.mol, positions=False)
+    except InputError as error:
+        raise InputError(f"--similar {text}: {error}") from None
+    if entry.mol.GetNumHeavyAtoms() < 2:
+        raise InputError(f"--similar {text}: fewer than two heavy atoms")
+    return entry.mol

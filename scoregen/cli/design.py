@@ -1,0 +1,167 @@
+"""``scoregen design``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from scoregen.molecules.design.pipeline import Summary
+
+
+def design(
+    out: Annotated[Path, typer.Option("-o", "--out", help="SDF; a CSV and an HTML page get its name.")],
+    n: Annotated[int, typer.Option("-n", help="Candidates wanted.")] = 10,
+    seed: Annotated[int, typer.Option(help="Same seed, same candidates.")] = 0,
+    model: Annotated[
+        str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
+    ] = "design-druglike",
+    steps: Annotated[int | None, typer.Option(help="Network calls a draw.", show_default="100")] = None,
+    atoms: Annotated[
+        str | None, typer.Option(metavar="LO-HI", help="Heavy atoms; as the model was trained if left out.")
+    ] = None,
+    wanted: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            metavar="NAME=VALUE",
+            help="qed, logp, tpsa, mw or sa: a value (0.9), a range (2..3), an end (..90 or 300..).",
+        ),
+    ] = None,
+    guidance: Annotated[float, typer.Option(help="Weight of the properties; 1 is what was learned.")] = 2.0,
+    scaffold: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SMILES", help="Keep this and grow from its open positions (*)."),
+    ] = None,
+    link: Annotated[
+        Path | None, typer.Option(metavar="FILE.sdf", help="Join two posed fragments at their anchors.")
+    ] = None,
+    similar: Annotated[str | None, typer.Option(metavar="SMILES|FILE", help="Vary this molecule.")] = None,
+    strength: Annotated[float, typer.Option(help="How far variations go, 0 to 1.")] = 0.5,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="NAME", help="druglike, leadlike, pains, sa=4, … drop the others."),
+    ] = None,
+    rank: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Best first by qed, sa, logp, …; else by the targets.")
+    ] = None,
+    known: Annotated[
+        Path | None, typer.Option(help="Molecules you know (.smi .csv .sdf): marked where they come again.")
+    ] = None,
+    pose: Annotated[
+        bool, typer.Option("--pose", help="PoseBusters checks of every candidate (chem extra).")
+    ] = False,
+    strain: Annotated[
+        str | None, typer.Option(metavar="mmff|gfn2", help="Relaxation energy of every candidate.")
+    ] = None,
+    tries: Annotated[int, typer.Option(help="Draws at most, for each candidate wanted.")] = 20,
+    conformer_model: Annotated[str, typer.Option(help="Model that draws the shapes.")] = "conformer-small",
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write the HTML page.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """New molecules in 3D: free, towards properties, from a scaffold, between fragments, around a molecule.
+
+    Every candidate is valid as it was drawn: no valence is repaired, no fragment thrown away. What was drawn
+    and dropped is counted.
+
+    Exit code: 0 all wanted, 1 fewer (the reasons on stderr), 2 wrong usage.
+    """
+    from scoregen.molecules.conformers import ConformerGenerator
+    from scoregen.molecules.design.assess import AssessSettings
+    from scoregen.molecules.design.generator import CandidateGenerator
+    from scoregen.molecules.design.novelty import hashes_of_file
+    from scoregen.molecules.design.pipeline import run_design, table_path
+    from scoregen.molecules.design.request import Request
+    from scoregen.molecules.design.targets import parse_atoms
+
+    from .ui import emit, pick_device, progress
+
+    # What is asked for is read first: a slip shows at once, not after the model has loaded.
+    parts = _read(wanted or [], filters or [], scaffold, link, similar)
+    settings = AssessSettings(
+        known=None if known is None else hashes_of_file(known),
+        pose="mol_fast" if pose else None,
+        strain=strain,
+    )
+    settings.check()
+    generator = CandidateGenerator.from_pretrained(model, pick_device(device))
+    parts |= {"n": n, "seed": seed, "guidance": guidance, "strength": strength, "tries": tries}
+    if steps is not None:
+        parts["steps"] = steps
+    if atoms is not None:
+        parts["atoms"] = parse_atoms(atoms, generator.limits)
+    request = Request(**parts)
+    conformers = ConformerGenerator.from_pretrained(conformer_model, pick_device(device))
+    with progress("candidates") as on_done:
+        summary = run_design(
+            request, out, generator, conformers, settings=settings, rank=rank, on_done=on_done
+        )
+    files: dict[str, Any] = {}
+    if page and summary.written:
+        from scoregen.report.gallery import gallery
+
+        target = table_path(out).with_suffix(".html")
+        title = f"{summary.written} candidates"
+        lead = f"{title} drawn by {Path(generator.name).name}, seed {seed}."
+        gallery(
+            out,
+            table_path(out),
+            target,
+            title=title,
+            lead=lead,
+            scaffold=request.scaffold,
+            targets=request.targets,
+        )
+        files["page"] = str(target)
+    _tell_losses(summary)
+    emit(as_json, {**summary.as_dict(), **files}, _line(summary))
+    raise typer.Exit(0 if summary.written == n else 1)
+
+
+def _read(
+    wanted: list[str], filters: list[str], scaffold: str | None, link: Path | None, similar: str | None
+) -> dict[str, Any]:
+    """The parts of a request that need no model."""
+    from scoregen.errors import InputError
+    from scoregen.molecules.design.filters import parse_filter
+    from scoregen.molecules.design.fragments import read_link, read_scaffold
+    from scoregen.molecules.design.shaping import read_seed
+    from scoregen.molecules.design.targets import check_targets, parse_target
+
+    if scaffold is not None and link is not None:
+        raise InputError("--scaffold and --link exclude each other: a link is a scaffold of two pieces")
+    kept = None
+    if scaffold is not None:
+        kept = read_scaffold(scaffold)
+    elif link is not None:
+        kept = read_link(link)
+    return {
+        "targets": check_targets([parse_target(text) for text in wanted]),
+        "filters": tuple(parse_filter(text) for text in filters),
+        "scaffold": kept,
+        "similar": None if similar is None else read_seed(similar),
+    }
+
+
+def _tell_losses(summary: Summary) -> None:
+    """On stderr, what was drawn and dropped."""
+    draws = summary.draws
+    lines = [f"{draws['drawn']} drawn, {draws['validity']:.1%} valid"] if draws.get("drawn") else []
+    for name in ("invalid", "filtered"):
+        if reasons := draws.get(name):
+            lines.append(f"{name}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.items()))
+    for name in ("duplicates", "lost"):
+        if count := draws.get(name):
+            lines.append(f"{name}: {count}")
+    lines += [f"no shape: {reason} ({count})" for reason, count in summary.shapeless.items()]
+    for line in lines:
+        typer.echo(f"note: {line}", err=True)
+
+
+def _line(summary: Summary) -> str:
+    hits = "".join(f", {target} met by {share:.0%}" for target, share in summary.hits.items())
+    fewer = "" if summary.written == summary.wanted else f" of {summary.wanted} wanted"
+    return f"{summary.written} candidates{fewer} in {summary.seconds:.1f} s{hits} → {summary.output}"

@@ -1,0 +1,187 @@
+"""The design job: graphs, their shapes, their values, and one SDF with a CSV beside it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rdkit.Chem import Mol
+
+from scoregen.errors import InputError
+from scoregen.molecules.chem import canonical_smiles
+from scoregen.molecules.conformers import ConformerGenerator
+from scoregen.molecules.records import Record, SdfWriter, write_sdf
+
+from .assess import Assessment, AssessSettings, Row, assess, write_csv
+from .descriptors import DESCRIPTORS
+from .filters import LOWER_BOUNDS
+from .generator import Candidate, CandidateGenerator
+from .request import Request
+from .shapes import shape, shape_posed
+from .targets import Target
+from .tokens import PROPERTIES, PROPERTY_SCALES
+
+
+@dataclass
+class Summary:
+    """What a design job did.
+
+    Args:
+        wanted, written: candidates.
+        seconds: wall time; of the graphs alone and of the shapes alone.
+        model: name of the model.
+        output, table: the SDF and the CSV.
+        draws: :meth:`scoregen.molecules.design.generator.Tally.as_dict`.
+        shapeless: accepted graphs that got no sound 3D shape, by reason.
+        hits: share of the candidates that meet each target.
+        candidates: summary of :func:`scoregen.molecules.design.assess.assess`.
+    """
+
+    wanted: int = 0
+    written: int = 0
+    seconds: float = 0.0
+    graph_seconds: float = 0.0
+    shape_seconds: float = 0.0
+    model: str = ""
+    output: str = ""
+    table: str = ""
+    draws: dict[str, Any] = field(default_factory=dict)
+    shapeless: dict[str, int] = field(default_factory=dict)
+    hits: dict[str, float] = field(default_factory=dict)
+    candidates: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able summary."""
+        return asdict(self)
+
+
+def run_design(
+    request: Request,
+    out: str | Path,
+    generator: CandidateGenerator,
+    conformers: ConformerGenerator,
+    *,
+    settings: AssessSettings | None = None,
+    rank: str | None = None,
+    on_done: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Candidates into an SDF, their values into a CSV of the same name; both appear whole.
+
+    Args:
+        request: what is wanted.
+        out: ``.sdf`` or ``.sdf.gz``.
+        generator: draws graphs.
+        conformers: draws their shapes.
+        settings: what is computed of each candidate.
+        rank: descriptor to order by, best first; None orders by the targets, where there are any.
+        on_done: progress, called with (candidates, wanted).
+
+    Raises:
+        InputError: a wrong output name, or a wish that a model cannot serve.
+    """
+    started = time.monotonic()
+    out = Path(out)
+    SdfWriter(out)  # refuses a wrong suffix before any work is done
+    if rank is not None and rank not in DESCRIPTORS:
+        raise InputError(f"--rank {rank}: unknown descriptor; there are {', '.join(DESCRIPTORS)}")
+    summary = Summary(wanted=request.n, model=generator.name, output=str(out), table=str(table_path(out)))
+    made = _shaped(request, generator, conformers, summary, on_done)
+    settings = replace(settings or AssessSettings(), training=generator.training)
+    found = assess([mol for _, mol in made], settings, sanitised=True)
+    order = _order(found.rows, request.targets, rank)
+    records, rows = [], []
+    for place, i in enumerate(order, 1):
+        candidate, mol = made[i]
+        facts = {"smiles": canonical_smiles(mol), "candidate": candidate.number, "seed": request.seed}
+        row = {"name": f"{generator.name}-{place}", **facts, **_values(found.rows[i], request.targets)}
+        rows.append(row)
+        properties = {**row, "model": generator.name}
+        records.append(Record(mol, mol.GetConformer().GetPositions(), properties.pop("name"), properties))
+    summary.written = write_sdf(out, records)
+    write_csv(table_path(out), rows)
+    summary.hits = _hits(found, request.targets)
+    summary.candidates = found.summary
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def table_path(out: Path) -> Path:
+    """``name.csv`` beside ``name.sdf`` or ``name.sdf.gz``."""
+    return out.with_name(out.name.removesuffix(".gz").rsplit(".", 1)[0] + ".csv")
+
+
+def _shaped(
+    request: Request,
+    generator: CandidateGenerator,
+    conformers: ConformerGenerator,
+    summary: Summary,
+    on_done: Callable[[int, int], None] | None,
+) -> list[tuple[Candidate, Mol]]:
+    """Candidates with their shapes; a graph that gets none makes place for another."""
+    hunt = generator.hunt(request)
+    shapeless: Counter[str] = Counter()
+    made: list[tuple[Candidate, Mol]] = []
+    while len(made) < request.n and not hunt.exhausted:
+        began = time.monotonic()
+        taken = hunt.take(request.n - len(made))
+        between = time.monotonic()
+        for candidate, found in zip(taken, _shapes(taken, request, conformers), strict=True):
+            if isinstance(found, str):
+                shapeless[found.split(":")[0]] += 1
+            else:
+                made.append((candidate, found))
+        summary.graph_seconds += between - began
+        summary.shape_seconds += time.monotonic() - between
+        if on_done is not None:
+            on_done(len(made), request.n)
+    summary.draws = hunt.tally.as_dict()
+    summary.shapeless = dict(shapeless.most_common())
+    return made
+
+
+def _shapes(
+    taken: Sequence[Candidate], request: Request, conformers: ConformerGenerator
+) -> Sequence[Mol | str]:
+    scaffold = request.scaffold
+    if scaffold is None or scaffold.positions is None:
+        return shape([candidate.mol for candidate in taken], conformers, seed=request.seed)
+    match = tuple(range(scaffold.size))
+    return [shape_posed(c.mol, match, scaffold.positions, conformers, seed=request.seed) for c in taken]
+
+
+def _order(rows: Sequence[Row], targets: Sequence[Target], rank: str | None) -> list[int]:
+    """Places of the rows, best first."""
+    if rank is not None:
+        sign = -1 if rank in LOWER_BOUNDS else 1
+        return sorted(range(len(rows)), key=lambda i: sign * rows[i][rank])
+    if not targets:
+        return list(range(len(rows)))
+    return sorted(range(len(rows)), key=lambda i: misses(rows[i], targets))
+
+
+def misses(row: Row, targets: Sequence[Target]) -> float:
+    """How far a row is from all targets, in the widths of the properties among drug-like molecules."""
+    widths = {name: width for name, (_, width) in zip(PROPERTIES, PROPERTY_SCALES, strict=True)}
+    return float(np.sum([target.miss(row[target.name]) / widths[target.name] for target in targets]))
+
+
+def _values(row: Row, targets: Sequence[Target]) -> Row:
+    hidden = ("index", "smiles", "problem", "duplicate_of")
+    values = {name: value for name, value in row.items() if name not in hidden}
+    if targets:
+        values["misses"] = misses(row, targets)
+    return values
+
+
+def _hits(found: Assessment, targets: Sequence[Target]) -> dict[str, float]:
+    rows = found.rows
+    return {
+        str(target): float(np.mean([target.hit(row[target.name], target.tolerance) for row in rows]))
+        for target in targets
+        if rows
+    }
