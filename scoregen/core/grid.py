@@ -258,28 +258,51 @@ def polynomial_grid(sde: SDE, steps: int, *, power: float = 2.0, to_zero: bool |
     return Grid(sde, times)
 
 
-def quantile_grid(sde: SDE, steps: int, times: TimeSampler, *, to_zero: bool | None = None) -> Grid:
+def quantile_grid(
+    sde: SDE,
+    steps: int,
+    times: TimeSampler,
+    *,
+    sigma_max: float | None = None,
+    to_zero: bool | None = None,
+) -> Grid:
     """Evenly spaced quantiles of a law of times: as many steps at a level as its density says.
 
     Args:
         sde: the process.
         steps: number of steps K ≥ 1.
-        times: the law, such as the one training draws from; what it has beyond the ends of the process is
-            left out.
+        times: the law, such as the one training draws from; what it has beyond the ends is left out.
+        sigma_max: largest σ/α; the process's own end when omitted.
         to_zero: see :func:`karras_grid`.
 
     Raises:
-        ValueError: ``steps < 1``, more steps than the law has different times, or ``to_zero`` for a process
-            that keeps noise.
+        ValueError: ``steps < 1``, ``sigma_max`` outside the process, or ``to_zero`` for a process that keeps
+            noise.
     """
     to_zero = _checked(sde, steps, to_zero)
+    top = sde.t_max
+    if sigma_max is not None:
+        top = float(sde.time(torch.tensor(-2 * math.log(sigma_max), dtype=torch.float64)))
+        if not sde.t_min < top <= sde.t_max:
+            raise ValueError(f"sigma_max {sigma_max:g} is not a level of this process")
     count = steps if to_zero else steps + 1
-    fine = times(torch.linspace(0, 1, 2**14 + 1, dtype=torch.float64), sde)
-    inside = fine[(fine > sde.t_min) & (fine < sde.t_max)]
-    place = torch.linspace(len(inside) - 1, 0, count, dtype=torch.float64)
-    chosen = inside.sort().values[place.round().long()]
-    chosen[0] = sde.t_max
+    first = _rank(times, sde, lambda t: t < top)
+    last = _rank(times, sde, lambda t: t <= sde.t_min)
+    chosen = times(torch.linspace(first, last, count, dtype=torch.float64), sde)
+    chosen[0] = top
+    if not to_zero:
+        chosen[-1] = sde.t_min
     return _closed(sde, chosen, to_zero)
+
+
+def _rank(times: TimeSampler, sde: SDE, below: Callable[[float], bool]) -> float:
+    """The quantile of a law up to which its times are ``below``, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        inside = below(float(times(torch.tensor([middle], dtype=torch.float64), sde)))
+        low, high = (middle, high) if inside else (low, middle)
+    return (low + high) / 2
 
 
 def grid_to_config(grid: Grid) -> dict[str, Any]:

@@ -180,7 +180,11 @@ def test_a_quantile_grid_has_as_many_steps_as_the_law_says(to_zero: bool) -> Non
     assert (grid.times[-1] == 0) == to_zero
     inner = (grid.times[1:-2].log() + 0.5) / 0.6
     even = torch.special.ndtr(inner).diff()
-    torch.testing.assert_close(even, even.mean().expand_as(even), atol=2e-4, rtol=0)
+    torch.testing.assert_close(even, even.mean().expand_as(even), atol=1e-9, rtol=0)
+    below = quantile_grid(sde, 7, law, sigma_max=0.02, to_zero=to_zero)
+    assert below.times[0] == pytest.approx(0.02)
+    with pytest.raises(ValueError, match="not a level"):
+        quantile_grid(sde, 7, law, sigma_max=60.0)
 
 
 def test_a_quantile_grid_leaves_out_what_the_process_has_not() -> None:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from scoregen.core.denoiser import Denoiser, Prediction
 from scoregen.core.fields import ProductSpace
-from scoregen.core.grid import Grid, quantile_grid
+from scoregen.core.grid import quantile_grid
 from scoregen.core.noise import Noise
 from scoregen.core.sampling import sample
-from scoregen.core.sde import SDE
 from scoregen.core.solvers import Renoise
 from scoregen.core.weighting import LogNormalTimes
 from scoregen.molecules.sampler import buckets
@@ -135,24 +134,13 @@ def draw_candidates(
             denoiser.sde,
             space,
             solver=Renoise(),
-            grid=_grid(denoiser.sde, schedule),
+            grid=quantile_grid(denoiser.sde, schedule.steps, LEVELS, sigma_max=schedule.sigma),
             noise=Noise(seed, torch.tensor([draw.key for draw in chosen], device=device)),
             start=_start(chosen, space),
         )
         for i, arrays in zip(chunk, read(condition.layout, space.unpack(packed)), strict=True):
             results[i] = arrays
     return results
-
-
-def _grid(sde: SDE, schedule: Schedule) -> Grid:
-    """The whole way, or from the level at which a start is noised."""
-    if schedule.sigma is None:
-        return quantile_grid(sde, schedule.steps, LEVELS)
-    whole = quantile_grid(sde, 20 * schedule.steps, LEVELS).times
-    top = float(sde.time(-2 * torch.tensor(schedule.sigma, dtype=torch.float64).log()))
-    below = whole[whole < top]
-    places = torch.linspace(0, len(below) - 1, schedule.steps, dtype=torch.float64).round().long()
-    return Grid(sde, torch.cat((below.new_tensor([top]), below[places])))
 
 
 def _start(draws: Sequence[Draw], space: ProductSpace) -> Tensor | None:

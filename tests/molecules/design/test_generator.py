@@ -1,0 +1,118 @@
+"""The hunt for candidates: what is counted, what is kept, what never comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from scoregen.errors import InputError
+from scoregen.molecules.chem import standardise
+from scoregen.molecules.design.encode import decode, encode
+from scoregen.molecules.design.filters import parse_filter
+from scoregen.molecules.design.fragments import read_scaffold
+from scoregen.molecules.design.generator import CandidateGenerator, Hunt
+from scoregen.molecules.design.request import Request
+from scoregen.molecules.design.tokens import TOKENS
+from tests.molecules.design.helpers import small_config, small_generator, small_model
+
+
+class Scripted(CandidateGenerator):
+    """Draws given molecules one after the other, again and again."""
+
+    def __init__(self, *smiles: str):
+        super().__init__(small_model(), small_config(), "scripted", {"sizes": {5: 1}})
+        self.smiles = smiles
+
+    def draw(self, request, first, count):
+        texts = [self.smiles[i % len(self.smiles)] for i in range(first, first + count)]
+        mols = [Chem.MolFromSmiles(text, sanitize=False) for text in texts]
+        for mol in mols:
+            mol.UpdatePropertyCache(strict=False)
+        if all(Chem.MolFromSmiles(text) for text in texts):
+            return [decode(encode(standardise(text))) for text in texts]
+        return [_raw(text) for text in texts]
+
+
+def _raw(text: str) -> Chem.Mol:
+    mol = Chem.MolFromSmiles(text)
+    return decode(encode(standardise(text))) if mol else Chem.MolFromSmiles(text, sanitize=False)
+
+
+def test_everything_drawn_is_counted_once():
+    generator = Scripted("CCO", "CC(C)(C)(C)C", "CCO", "c1ccccc1", "CCCCCCCC", "CCN")
+    request = Request(n=3, filters=(parse_filter("heavy_atoms=6"),))
+    found, tally = generator.graphs(request)
+    assert [c.smiles for c in found] == ["CCO", "c1ccccc1", "CCN"]
+    assert [c.number for c in found] == [0, 3, 5]
+    assert tally.drawn == 6
+    assert tally.invalid == {"valence": 1}
+    assert tally.duplicates == 1
+    assert tally.filtered == {"heavy_atoms": 1}
+    assert tally.kept == 3
+    assert tally.drawn == tally.kept + tally.duplicates + tally.invalid.total() + tally.filtered.total()
+    assert tally.validity == pytest.approx(5 / 6)
+
+
+def test_it_gives_up_after_the_tries():
+    found, tally = Scripted("CC(C)(C)(C)C").graphs(Request(n=2, tries=5))
+    assert found == []
+    assert tally.drawn == 10
+    assert tally.validity == 0
+
+
+def test_duplicates_may_be_kept_and_portions_go_on():
+    generator = Scripted("CCO", "CCN", "CCC")
+    assert len(generator.graphs(Request(n=4, duplicates=True))[0]) == 4
+    hunt = Hunt(generator, Request(n=3))
+    names = [c.smiles for c in hunt.take(1)] + [c.smiles for c in hunt.take(2)]
+    assert names == ["CCO", "CCN", "CCC"]
+    assert hunt.tally.kept == 3
+
+
+def test_the_molecule_itself_is_no_variation():
+    found, tally = Scripted("CCO", "CCN").graphs(Request(n=1, similar=standardise("OCC")))
+    assert [c.smiles for c in found] == ["CCN"]
+    assert tally.duplicates == 1
+
+
+def test_numbers_tell_candidates_whatever_the_portion():
+    generator, request = small_generator(), Request(n=4, seed=5, steps=3)
+    whole = generator.draw(request, 0, 6)
+    later = generator.draw(request, 4, 2)
+    for one, other in zip(whole[4:], later, strict=True):
+        assert Chem.MolToMolBlock(one) == Chem.MolToMolBlock(other)
+
+
+@pytest.mark.parametrize("smiles", ["*c1ccncc1", "CC(=O)N*", "C1CC1"])
+def test_even_an_untrained_model_keeps_the_scaffold(smiles):
+    scaffold = read_scaffold(smiles)
+    request = Request(n=1, steps=3, scaffold=scaffold, atoms=(scaffold.size + 1, scaffold.size + 3))
+    wanted = encode(scaffold.mol, positions=False)
+    for mol in small_generator().draw(request, 0, 5):
+        assert mol.GetNumAtoms() > scaffold.size
+        for i, index in enumerate(wanted["token"]):
+            atom = mol.GetAtomWithIdx(i)
+            assert (atom.GetSymbol(), atom.GetFormalCharge()) == TOKENS[index][:2]
+            if i not in scaffold.open:
+                assert all(n.GetIdx() < scaffold.size for n in atom.GetNeighbors())
+        bonds = {
+            (b.GetBeginAtomIdx(), b.GetEndAtomIdx()): int(b.GetBondTypeAsDouble())
+            for b in mol.GetBonds()
+            if max(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) < scaffold.size
+        }
+        expected = dict(
+            zip(map(tuple, np.sort(wanted["bond"]).tolist()), wanted["order"].tolist(), strict=True)
+        )
+        assert bonds == expected
+
+
+def test_wishes_that_cannot_be():
+    with pytest.raises(InputError, match="at most 8"):
+        small_generator().graphs(Request(scaffold=read_scaffold("*c1ccc2ccccc2c1")))
+    with pytest.raises(InputError, match="--similar varies a whole molecule"):
+        Request(similar=standardise("CCO"), atoms=(3, 4))
+    with pytest.raises(InputError, match="-n must be at least 1"):
+        Request(n=0)
+    with pytest.raises(InputError, match=r"info\.sizes"):
+        CandidateGenerator(small_model(), small_config(), "x", {})
