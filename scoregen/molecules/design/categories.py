@@ -20,7 +20,7 @@ NEVER = -1e4
 
 BONDS_PER_ATOM = 1.1
 ORDER_SHARES = (0.76, 0.22, 0.02)
-"""Bonds between heavy atoms an atom, and how often they are single, double and triple, in organic molecules."""
+"""Bonds between heavy atoms an atom, and how often they are single, double and triple, in organic matter."""
 
 
 def evidence(x: Tensor, sigma: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ from rdkit.Chem import Mol, RWMol
 
 from scoregen.errors import InputError
 
+from .ordering import reordered
 from .tokens import INDEX, TOKENS, Token
 
+_ORDER = "_smilesAtomOutputOrder"
 _ORDERS = {Chem.BondType.SINGLE: 1, Chem.BondType.DOUBLE: 2, Chem.BondType.TRIPLE: 3}
 _BONDS = {order: kind for kind, order in _ORDERS.items()}
 
@@ -56,6 +58,14 @@ def encode(mol: Mol, *, positions: bool = True) -> dict[str, np.ndarray]:
     }
 
 
+def in_smiles_order(mol: Mol, *, positions: bool = True) -> dict[str, np.ndarray]:
+    """:func:`encode` with the atoms in the order in which the canonical SMILES names them."""
+    with rdBase.BlockLogs():
+        flat = Chem.RemoveAllHs(mol)
+    Chem.MolToSmiles(flat)
+    return reordered(encode(flat, positions=positions), np.array(flat.GetPropsAsDict(True, True)[_ORDER]))
+
+
 def decode(arrays: Mapping[str, np.ndarray]) -> Mol:
     """The molecule of arrays, as they say and not sanitised: it may be impossible.
 
@@ -63,7 +73,7 @@ def decode(arrays: Mapping[str, np.ndarray]) -> Mol:
         arrays: as of :func:`encode`; ``x`` may be absent or empty.
 
     Returns:
-        Heavy atoms with their hydrogens as counts, kekulised bonds, and a conformer where there are positions.
+        Heavy atoms with hydrogens as counts, kekulised bonds, and a conformer where there are positions.
     """
     mol = RWMol()
     for index in arrays["token"].tolist():

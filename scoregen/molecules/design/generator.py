@@ -20,6 +20,7 @@ from scoregen.molecules.chem import canonical_smiles
 from scoregen.molecules.sampler import sample_key
 
 from .encode import decode
+from .kept import Scaffold
 from .novelty import read_hashes
 from .objective import CandidateModelConfig
 from .request import Request
@@ -175,7 +176,8 @@ class CandidateGenerator:
         )
         coordinates = self.config.network.coordinates
         arrays = draw_candidates(self.denoiser, draws, schedule, request.seed, coordinates=coordinates)
-        return [decode(a) for a in arrays]
+        mols = [decode(a) for a in arrays]
+        return mols if request.scaffold is None else [_first(request.scaffold, mol) for mol in mols]
 
     def _draw(self, request: Request, number: int) -> Draw:
         key = sample_key("candidate", number)
@@ -191,7 +193,15 @@ class CandidateGenerator:
         size = int(draw_sizes(self.sizes, request.atoms, least, 1, rng)[0])
         if request.scaffold is None:
             return Draw(size, key, properties)
-        return Draw(size, key, properties, *allowances(request.scaffold, size))
+        _, kept, tokens, orders = allowances(request.scaffold, size)
+        return Draw(size, key, properties, kept, tokens, orders)
+
+
+def _first(scaffold: Scaffold, mol: Mol) -> Mol:
+    """The candidate with the scaffold's atoms first, as the scaffold numbers them."""
+    place = allowances(scaffold, scaffold.size)[0]
+    rest = range(scaffold.size, mol.GetNumAtoms())
+    return Chem.RenumberAtoms(mol, [*map(int, place), *rest])
 
 
 class Hunt:

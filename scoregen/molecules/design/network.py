@@ -9,7 +9,8 @@ at high noise it is the network's. A category that is not allowed never comes ou
 Features that tell valences and rings are taken from the graph that is likely so far: the network's own last
 estimate (self-conditioning; Chen et al., *Analog Bits*, 2023), or the posterior. They are the sums of bond
 orders against what the token asks for, and powers of the normalised soft adjacency matrix, whose diagonals
-weigh closed walks (random-walk encodings; Ma et al., *GRIT*, 2023).
+weigh closed walks (random-walk encodings; Ma et al., *GRIT*, 2023). Atoms are numbered along a walk over the
+molecule (:mod:`scoregen.molecules.design.ordering`), and the network is told the numbers.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ from .state import Condition, Layout
 from .tokens import NUM_ORDERS, NUM_TOKENS, OPEN_ORDERS, PROPERTIES
 
 _LEVELS = 32
+APART = 32
+"""Pairs farther apart in number are alike."""
+
+FROM_END = 48
+"""So are atoms farther from an end."""
 
 
 class CandidateNetworkConfig(Strict):
@@ -42,6 +48,7 @@ class CandidateNetworkConfig(Strict):
     layers: int = Field(6, ge=1)
     triangles: int = Field(16, ge=1, description="channels of the products over third atoms")
     walks: int = Field(8, ge=1, description="powers of the soft adjacency matrix")
+    numbered: bool = Field(True, description="told the numbers of the atoms, which follow a walk")
     coordinates: bool = Field(False, description="positions diffuse along")
     vectors: int = Field(16, ge=4, description="vector features, with coordinates")
     radial: int = Field(20, ge=4, description="radial basis functions, with coordinates")
@@ -78,6 +85,11 @@ class CandidateNetwork(nn.Module):
         # The noisy one-hots, posterior and estimate; bonds by order, their sum, the lack; walks; kept or set.
         self.atoms = nn.Linear(3 * NUM_TOKENS + (NUM_ORDERS - 1) + 2 + walks + 2, width)
         self.bonds = nn.Linear(3 * NUM_ORDERS + walks, pair)
+        if config.numbered:
+            self.near = nn.Embedding(APART + 1, NUM_ORDERS)
+            self.apart = nn.Embedding(APART + 1, pair)
+            self.ends = nn.ModuleList(nn.Embedding(FROM_END + 1, width) for _ in range(2))
+            nn.init.zeros_(self.near.weight)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.to_atoms = nn.Linear(width, NUM_TOKENS)
         self.to_bonds = nn.Linear(pair, NUM_ORDERS)
@@ -103,7 +115,10 @@ class CandidateNetwork(nn.Module):
             return restricted(evidence(x, sigma[owner, field]) + prior, allowed)
 
         atom_logits = known("atoms", 0, layout.atom, self.token_prior, cond.tokens)
-        bond_logits = known("bonds", 1, layout.pair[:, 0], order_prior(cond), cond.orders)
+        prior = order_prior(cond)
+        if self.config.numbered:
+            prior = prior + self.near(layout.pair[:, 1:].diff(dim=1)[:, 0].clamp(max=APART))
+        bond_logits = known("bonds", 1, layout.pair[:, 0], prior, cond.orders)
         told = None if cond.estimate is None else space.unpack(cond.estimate)
         level = self._level(c_noise, cond)
         h, e = self._features(seen, atom_logits.softmax(-1), bond_logits.softmax(-1), told, cond)
@@ -166,7 +181,13 @@ class CandidateNetwork(nn.Module):
         closed = walks.diagonal(dim1=1, dim2=2).transpose(1, 2)
         h = self.atoms(torch.cat((layout.dense_atoms(given), summed, closed), -1))
         pairs = layout.dense_pairs(torch.cat((seen["bonds"], order, shown[1]), -1))
-        return h, self.bonds(torch.cat((pairs, walks), -1))
+        e = self.bonds(torch.cat((pairs, walks), -1))
+        if self.config.numbered:
+            place = torch.arange(layout.longest, device=h.device)
+            e = e + self.apart((place[:, None] - place).abs().clamp(max=APART))
+            left = (layout.counts[:, None] - 1 - place).clamp(0, FROM_END)
+            h = h + self.ends[0](place.clamp(max=FROM_END)) + self.ends[1](left)
+        return h, e
 
 
 class Layer(nn.Module):

@@ -26,7 +26,8 @@ from scoregen.training.config import Strict
 from .allowed import allowed_orders, allowed_tokens
 from .masks import random_kept
 from .network import CandidateNetwork, CandidateNetworkConfig
-from .state import Candidates, Condition, collate
+from .ordering import depth_first, reordered
+from .state import Candidates, Condition, collate, pair_orders
 from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES, PROPERTY_SCALES, TOKENS
 
 # Streams of the keyed generator that picks batches.
@@ -137,14 +138,18 @@ class CandidateTask:
 
     def _load(self, records: np.ndarray, rng: np.random.Generator | None) -> CandidateBatch:
         arrays = [self.cache[int(i)] for i in records]
-        candidates = collate(arrays, rng)
         ids = torch.from_numpy(records)
-        condition = Condition.free(candidates.layout)
-        if rng is not None:
-            told = np.stack([self._told(a["property"], rng) for a in arrays])
-            condition = self._keep(
-                candidates, Condition(candidates.layout, torch.from_numpy(told), condition.kept), rng
-            )
+        if rng is None:
+            candidates = collate(arrays)
+            return CandidateBatch(candidates, Condition.free(candidates.layout), ids)
+        told = np.stack([self._told(a["property"], rng) for a in arrays])
+        molecules, kept = zip(*(self._kept(a, rng) for a in arrays), strict=True)
+        tokens, orders = zip(
+            *(self._allowed(a, k, rng) for a, k in zip(molecules, kept, strict=True)), strict=True
+        )
+        candidates = collate(molecules)
+        parts = (torch.from_numpy(np.concatenate(column)) for column in (kept, tokens, orders))
+        condition = Condition(candidates.layout, torch.from_numpy(told), *parts)
         return CandidateBatch(candidates, condition, ids)
 
     def _told(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -152,43 +157,38 @@ class CandidateTask:
         shown = (rng.random() < self.data.tell) & (rng.random(len(PROPERTIES)) < 0.5)
         return np.where(shown, (values - _CENTRE) / _WIDTH, np.nan).astype(np.float32)
 
-    def _keep(self, candidates: Candidates, condition: Condition, rng: np.random.Generator) -> Condition:
-        """Give pieces of some of the molecules."""
-        counts = candidates.layout.counts.numpy()
-        token = np.split(candidates.token.numpy(), np.cumsum(counts)[:-1])
-        order = np.split(candidates.order.numpy(), np.cumsum(counts * (counts - 1) // 2)[:-1])
-        pieces = [self._piece(*both, rng) for both in zip(token, order, strict=True)]
-        kept, tokens, orders = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        return Condition(
-            condition.layout,
-            condition.properties,
-            torch.from_numpy(kept),
-            torch.from_numpy(tokens),
-            torch.from_numpy(orders),
-        )
+    def _kept(
+        self, arrays: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """A molecule with what is given of it first, and which atoms those are, bool ``(N,)``; often none."""
+        count = len(arrays["token"])
+        kept = np.zeros(count, bool)
+        if count < 4 or rng.random() >= self.data.keep:
+            return arrays, kept
+        kept = random_kept(arrays["bond"].astype(np.int64), count, rng)
+        order = depth_first(arrays["bond"], kept, rng)
+        return reordered(arrays, order), kept[order]
 
-    def _piece(
-        self, token: np.ndarray, order: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of one molecule: which atoms are given ``(N,)``, tokens and orders that may be; often all may."""
-        n = len(token)
-        if n < 4 or rng.random() >= self.data.keep:
-            free = np.zeros(n, bool)
-            return free, np.ones((n, NUM_TOKENS), bool), np.ones((len(order), NUM_ORDERS), bool)
-        i, j = np.triu_indices(n, 1)
-        bonded = order > 0
-        kept = random_kept(np.stack((i[bonded], j[bonded]), 1), n, rng)
-        cut = bonded & (kept[i] != kept[j])
-        lost = np.zeros(n, np.int64)
-        np.add.at(lost, i[cut], order[cut])
-        np.add.at(lost, j[cut], order[cut])
+    def _allowed(
+        self, arrays: dict[str, np.ndarray], kept: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens ``(N, T)`` and orders ``(N(N−1)/2, 4)`` that may be, given what is kept."""
+        token, order = arrays["token"], pair_orders(arrays)
+        count = len(token)
+        if not kept.any():
+            return np.ones((count, NUM_TOKENS), bool), np.ones((len(order), NUM_ORDERS), bool)
+        first, last = arrays["bond"].astype(np.int64).T
+        lost = np.zeros(count, np.int64)
+        cut = kept[first] != kept[last]
+        for ends in (first, last):
+            np.add.at(lost, ends[cut], arrays["order"][cut])
         most = _HYDROGENS[token] + lost
         # Open are the atoms that were cut, and others, as a user may leave open more than is used.
-        open_ = kept & ((lost > 0) | (rng.random(n) < rng.choice((0.0, 0.5, 1.0))))
+        open_ = kept & ((lost > 0) | (rng.random(count) < rng.choice((0.0, 0.5, 1.0))))
         least = np.where(open_, 0, most)
         if rng.random() < 0.5:
             most = most - (lost > 0)  # it is said that these must grow
-        return kept, allowed_tokens(token, kept, least, most), allowed_orders(order, kept, kept & ~open_)
+        return allowed_tokens(token, kept, least, most), allowed_orders(order, kept, kept & ~open_)
 
     def loss(self, denoiser: Denoiser, batch: CandidateBatch, step: int) -> dict[str, Tensor]:
         """Cross-entropies of tokens and orders, nats an atom, and the weighted error of the coordinates.

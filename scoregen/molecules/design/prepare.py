@@ -22,7 +22,7 @@ from scoregen.molecules.sdf import open_text, parse_block, read_blocks
 from scoregen.training.cache import CacheWriter
 
 from .descriptors import describe
-from .encode import decode, encode
+from .encode import decode, in_smiles_order
 from .tokens import PROPERTIES
 from .validity import problem
 
@@ -94,7 +94,7 @@ def prepare_candidates(
 def _arrays(mol: Mol) -> dict[str, np.ndarray]:
     if mol.GetNumHeavyAtoms() < 2:
         raise InputError("fewer than two heavy atoms")
-    arrays = encode(mol)
+    arrays = in_smiles_order(mol)
     if fault := problem(decode({**arrays, "x": arrays["x"][:0]})):
         raise InputError(f"not valid by the strict table: {fault}")
     values = describe(mol, PROPERTIES)

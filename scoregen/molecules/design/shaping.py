@@ -12,10 +12,12 @@ from scoregen.errors import InputError
 from scoregen.molecules.inputs import read_inputs
 
 from .allowed import allowed_orders, allowed_tokens
-from .encode import encode
+from .encode import encode, in_smiles_order
 from .kept import Link, Scaffold
+from .ordering import depth_first, reordered
+from .state import pair_orders
 from .targets import Target
-from .tokens import NUM_ORDERS, PROPERTIES, PROPERTY_SCALES
+from .tokens import PROPERTIES, PROPERTY_SCALES
 
 
 def draw_sizes(
@@ -70,41 +72,37 @@ def draw_values(targets: Sequence[Target], count: int, rng: np.random.Generator)
     return told
 
 
-def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """What a candidate of ``size`` heavy atoms may be: kept atoms first, then new ones.
 
     Returns:
-        ``kept`` bool ``(N,)``, allowed tokens ``(N, T)`` and orders ``(N(N−1)/2, 4)``. Anchors of a link must
-        lose a hydrogen, open atoms of a scaffold may.
+        ``place`` of each atom of the scaffold in the candidate, ``(n,)``; ``kept`` bool ``(N,)``; allowed
+        tokens ``(N, T)`` and orders ``(N(N−1)/2, 4)``. Anchors of a link must lose a hydrogen, open atoms of
+        a scaffold may.
     """
     arrays = encode(scaffold.mol, positions=False)
     given = len(arrays["token"])
-    token = np.zeros(size, np.int64)
-    token[:given] = arrays["token"]
-    kept = np.arange(size) < given
-    opened = np.array([scaffold.open.get(i, 0) for i in range(size)])
-    most = np.zeros(size, np.int64)
-    most[:given] = [atom.GetTotalNumHs() for atom in scaffold.mol.GetAtoms()]
+    walk = depth_first(arrays["bond"], np.ones(given, bool))
+    arrays = reordered(arrays, walk)
+    most, opened = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    most[:given] = [scaffold.mol.GetAtomWithIdx(int(i)).GetTotalNumHs() for i in walk]
+    opened[:given] = [scaffold.open.get(int(i), 0) for i in walk]
     least = most - opened
     if isinstance(scaffold, Link):
         most = most - (opened > 0)
-    matrix = np.zeros((size, size), np.int64)
-    ends = arrays["bond"].astype(np.int64)
-    matrix[ends[:, 0], ends[:, 1]] = matrix[ends[:, 1], ends[:, 0]] = arrays["order"]
-    orders = matrix[np.triu_indices(size, 1)]
+    kept = np.arange(size) < given
+    token = np.zeros(size, np.int64)
+    token[:given] = arrays["token"]
+    orders = pair_orders({**arrays, "token": token})
     closed = kept & (opened == 0)
-    return kept, allowed_tokens(token, kept, least, most), allowed_orders(orders, kept, closed)
+    tokens, allowed = allowed_tokens(token, kept, least, most), allowed_orders(orders, kept, closed)
+    return np.argsort(walk), kept, tokens, allowed
 
 
 def seed_state(mol: Mol) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens ``(N,)`` and orders of pairs ``(N(N−1)/2,)`` of a molecule to vary."""
-    arrays = encode(mol, positions=False)
-    size = len(arrays["token"])
-    matrix = np.zeros((size, size), np.int64)
-    ends = arrays["bond"].astype(np.int64)
-    matrix[ends[:, 0], ends[:, 1]] = matrix[ends[:, 1], ends[:, 0]] = arrays["order"]
-    assert int(matrix.max(initial=0)) < NUM_ORDERS
-    return arrays["token"].astype(np.int64), matrix[np.triu_indices(size, 1)]
+    """Tokens ``(N,)`` and orders of pairs ``(N(N−1)/2,)`` of a molecule to vary, as its SMILES numbers it."""
+    arrays = in_smiles_order(mol)
+    return arrays["token"].astype(np.int64), pair_orders(arrays)
 
 
 def read_seed(text: str) -> Mol:

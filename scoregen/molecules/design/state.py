@@ -190,32 +190,24 @@ class Candidates:
         )
 
 
-def collate(
-    molecules: Sequence[Mapping[str, np.ndarray]], rng: np.random.Generator | None = None
-) -> Candidates:
-    """Batch molecules given as arrays of :func:`scoregen.molecules.design.encode.encode`.
-
-    Args:
-        molecules: their arrays.
-        rng: shuffles each molecule's atoms, so that nothing is learned from their order.
-    """
-    counts = [len(arrays["token"]) for arrays in molecules]
-    layout = Layout.of(counts)
-    tokens, orders, positions = [], [], []
-    for arrays, n in zip(molecules, counts, strict=True):
-        new = np.arange(n) if rng is None else rng.permutation(n)
-        matrix = np.zeros((n, n), np.int64)
-        ends = new[arrays["bond"].astype(np.int64)].reshape(-1, 2)
-        matrix[ends[:, 0], ends[:, 1]] = matrix[ends[:, 1], ends[:, 0]] = arrays["order"]
-        orders.append(matrix[np.triu_indices(n, 1)])
-        old = np.argsort(new)
-        tokens.append(arrays["token"][old].astype(np.int64))
-        if len(arrays["x"]):
-            positions.append(arrays["x"][old])
-    x = np.concatenate(positions) if len(positions) == len(counts) else np.zeros((0, 3), np.float32)
+def collate(molecules: Sequence[Mapping[str, np.ndarray]]) -> Candidates:
+    """Batch molecules given as arrays of :func:`scoregen.molecules.design.encode.encode`."""
+    layout = Layout.of([len(arrays["token"]) for arrays in molecules])
+    placed = all(len(arrays["x"]) for arrays in molecules)
+    x = np.concatenate([arrays["x"] for arrays in molecules]) if placed else np.zeros((0, 3), np.float32)
     return Candidates(
         layout,
-        torch.from_numpy(np.concatenate(tokens)),
-        torch.from_numpy(np.concatenate(orders)),
+        torch.from_numpy(np.concatenate([arrays["token"] for arrays in molecules]).astype(np.int64)),
+        torch.from_numpy(np.concatenate([pair_orders(arrays) for arrays in molecules])),
         torch.from_numpy(np.ascontiguousarray(x)),
     )
+
+
+def pair_orders(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Order of every pair ``i < j``, 0 where there is no bond, int64 ``(N(N−1)/2,)``."""
+    count = len(arrays["token"])
+    matrix = np.zeros((count, count), np.int64)
+    ends = arrays["bond"].astype(np.int64).reshape(-1, 2)
+    matrix[ends[:, 0], ends[:, 1]] = matrix[ends[:, 1], ends[:, 0]] = arrays["order"]
+    orders: np.ndarray = matrix[np.triu_indices(count, 1)]
+    return orders

@@ -27,7 +27,7 @@ SMILES = (
 )
 
 
-def small_config(coordinates: bool = False) -> CandidateModelConfig:
+def small_config(coordinates: bool = False, numbered: bool = True) -> CandidateModelConfig:
     network = CandidateNetworkConfig(
         width=32,
         pair=16,
@@ -35,6 +35,7 @@ def small_config(coordinates: bool = False) -> CandidateModelConfig:
         layers=2,
         triangles=4,
         walks=4,
+        numbered=numbered,
         coordinates=coordinates,
         vectors=4,
         radial=8,
@@ -42,10 +43,10 @@ def small_config(coordinates: bool = False) -> CandidateModelConfig:
     return CandidateModelConfig(network=network)
 
 
-def small_model(coordinates: bool = False, seed: int = 0) -> Denoiser:
+def small_model(coordinates: bool = False, seed: int = 0, numbered: bool = True) -> Denoiser:
     """A denoiser of the shipped architecture, small, with every weight random (outputs too)."""
     torch.manual_seed(seed)
-    denoiser = build_denoiser(small_config(coordinates))
+    denoiser = build_denoiser(small_config(coordinates, numbered))
     for parameter in denoiser.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)

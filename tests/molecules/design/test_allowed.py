@@ -36,13 +36,14 @@ def test_a_scaffold_may_become_what_it_was_cut_from(smiles):
     grown = standardise(smiles.replace("*", "C"))
     arrays = encode(grown, positions=False)
     size = len(arrays["token"])
-    kept, tokens, orders = allowances(scaffold, size)
+    own, kept, tokens, orders = allowances(scaffold, size)
     assert kept.sum() == scaffold.size
     match = grown.GetSubstructMatches(scaffold.mol, uniquify=False)
     # The grown molecule with the scaffold's atoms first, in some match, is among what is allowed.
     fits = []
     for found in match:
-        order = [*found, *(i for i in range(size) if i not in found)]
+        walked = [found[i] for i in np.argsort(own)]
+        order = [*walked, *(i for i in range(size) if i not in found)]
         place = {old: new for new, old in enumerate(order)}
         token = arrays["token"][order].astype(int)
         matrix = np.zeros((size, size), int)
