@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rdkit.Chem import AddHs, Mol
+from rdkit.Chem import Mol
 from suite.runner import progress
 
 from scoregen.errors import InputError
 from scoregen.molecules import relax
-from scoregen.molecules.chem import has_3d
 from scoregen.molecules.design import pose, strain
+from scoregen.molecules.design.shapes import shape
 
 from .draws import packed, unpacked
 from .options import Options
@@ -26,8 +26,6 @@ PIECE = 25
 
 def shaped(bench: Workbench, mols: Sequence[Mol], seed: int) -> tuple[list[Mol | str], float]:
     """Each molecule with hydrogens and one conformer, or the reason why it has none; and the seconds it took.
-
-    A molecule that was drawn with positions keeps them and is given hydrogens.
 
     Args:
         bench: has the model that makes shapes, and the store.
@@ -44,7 +42,7 @@ def shaped(bench: Workbench, mols: Sequence[Mol], seed: int) -> tuple[list[Mol |
         entry = bench.store.load(facts)
         if entry is None:
             begin = time.perf_counter()
-            found = _shaped(bench, piece, seed)
+            found = shape(piece, bench.conformers, seed=seed)
             taken = time.perf_counter() - begin
             told = [{"reason": one} if isinstance(one, str) else {"mol": packed(one)} for one in found]
             entry = {"found": told, "seconds": taken}
@@ -52,14 +50,6 @@ def shaped(bench: Workbench, mols: Sequence[Mol], seed: int) -> tuple[list[Mol |
         made += [unpacked(one["mol"]) if "mol" in one else one["reason"] for one in entry["found"]]
         seconds += entry["seconds"]
     return made, seconds
-
-
-def _shaped(bench: Workbench, mols: list[Mol], seed: int) -> list[Mol | str]:
-    if all(has_3d(mol) for mol in mols):
-        return [AddHs(mol, addCoords=True) for mol in mols]
-    from scoregen.molecules.design.shapes import shape
-
-    return list(shape(mols, bench.conformers, seed=seed))
 
 
 def examined(bench: Workbench, made: Sequence[Mol | str], options: Options) -> dict[str, Any]:

@@ -84,6 +84,6 @@ def show(result: dict[str, Any]) -> None:
     table = []
     for row in result["rows"]:
         told = [row.get(k) for k in ("method", "steps", "threads", *columns, *also)]
-        table.append([*told, row.get("error") or row.get("shape_error")])
+        table.append([*told, row.get("error")])
     heads = ("steps", "threads", "draws", "valid", "s per valid", "CPU s", "unique", "s per shape")
     print_table("Speed and memory", ("method", *heads, "loaded MB", "peak MB", "error"), table)

@@ -17,7 +17,7 @@ from suite.processes import peak_mb
 from scoregen.molecules.design.novelty import key
 from scoregen.molecules.design.validity import as_generated, problem
 
-PRODUCTS = 200
+PRODUCTS = 50
 """Products of recombination that are looked at for each one wanted, before the rest is given up."""
 
 
@@ -36,6 +36,7 @@ def _model(task: dict[str, Any]) -> dict[str, Any]:
     from scoregen.molecules.conformers import ConformerGenerator
     from scoregen.molecules.design.generator import CandidateGenerator
     from scoregen.molecules.design.request import Request
+    from scoregen.molecules.design.shapes import shape
 
     torch.set_num_threads(task["threads"])
     model = from_pretrained(task["model"], "candidates", task["device"])
@@ -55,10 +56,6 @@ def _model(task: dict[str, Any]) -> dict[str, Any]:
     figures |= {"loaded_mb": loaded, "peak_mb": peak_mb()}
     if task["device"].startswith("cuda"):
         figures["gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
-    try:
-        from scoregen.molecules.design.shapes import shape
-    except ModuleNotFoundError as error:
-        return {**figures, "shape_error": str(error)}
     conformers = ConformerGenerator.from_pretrained(task["conformers"], task["device"])
     shape([Chem.MolFromSmiles("CCO")], conformers, seed=0)
     work = lambda chosen: [not isinstance(s, str) for s in shape(chosen, conformers, seed=task["seed"])]  # noqa: E731

@@ -23,6 +23,7 @@ from scoregen.errors import InputError
 from scoregen.molecules.design.kept import Scaffold
 from scoregen.molecules.design.novelty import key
 from scoregen.molecules.design.request import STEPS, Request
+from scoregen.molecules.design.shapes import shape_posed
 from scoregen.molecules.design.validity import kind as category
 from scoregen.molecules.design.validity import problem
 
@@ -77,7 +78,7 @@ def _done(bench: Workbench, label: str, task: Task, number: int, options: Option
     )
     posed = task.scaffold.positions
     facts = {**bench.facts("task", label), **wish(request), "answer": task.answer, "number": number}
-    facts |= {"draws": options.draws, "conformers": bench.conformer_weights}
+    facts["draws"] = options.draws
     facts["positions"] = None if posed is None else np.round(posed, 4).tolist()
     entry = bench.store.load(facts)
     if entry is None:
@@ -105,7 +106,7 @@ def solve(bench: Workbench, label: str, task: Task, request: Request, first: int
     found |= counted(drawn.mols, task)
     if task.scaffold.positions is not None:
         kept = [mol for mol in map(_sanitised, drawn.mols) if mol is not None and _kept(mol, task.scaffold)]
-        found["records"] = [_record(bench, mol, task.scaffold, request.seed) for mol in kept[:SHAPES]]
+        found["records"] = [_record(mol, task.scaffold, request.seed) for mol in kept[:SHAPES]]
     return found
 
 
@@ -150,13 +151,11 @@ def _kept(mol: Mol, scaffold: Scaffold) -> bool:
     return replace(scaffold, mol=flat, positions=None).contained(mol) is not None
 
 
-def _record(bench: Workbench, mol: Mol, scaffold: Scaffold, seed: int) -> dict[str, Any]:
+def _record(mol: Mol, scaffold: Scaffold, seed: int) -> dict[str, Any]:
     """A shape around the fixed atoms, as an SDF says it: how far kept atoms moved (Å), and are they there?"""
-    from scoregen.molecules.design.shapes import shape_posed
-
     assert scaffold.positions is not None
     match = tuple(range(scaffold.size))  # kept atoms come first in a draw
-    made = shape_posed(mol, match, scaffold.positions, bench.conformers, seed=seed)
+    made = shape_posed(mol, match, scaffold.positions, seed=seed)
     if isinstance(made, str):
         return {"failed": made.partition(":")[0]}
     return written(made, match, scaffold)
