@@ -102,7 +102,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         from huggingface_hub import snapshot_download
 
         try:
-            return Path(snapshot_download(str(name), allow_patterns=list(FILES)))
+            return Path(snapshot_download(str(name), allow_patterns=[*FILES, "*.npy"]))
         except Exception as error:
             raise InputError(
                 f"model '{name}': no such folder, and not on the Hugging Face Hub ({type(error).__name__})"

@@ -136,7 +136,7 @@ def test_hub_names_are_fetched_without_pickles(folder: Path, monkeypatch) -> Non
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert from_pretrained("owner/name").modality == "toy"
-    assert asked == {"owner/name": ["config.json", "model.safetensors", "README.md"]}
+    assert asked == {"owner/name": ["config.json", "model.safetensors", "README.md", "*.npy"]}
 
 
 def test_an_unreachable_hub_is_one_line(monkeypatch) -> None:

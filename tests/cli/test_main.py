@@ -9,7 +9,7 @@ import pytest
 from scoregen import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["conformers", "vocode", "prepare", "train", "evaluate", "models", "demo"]
+COMMANDS = ["conformers", "design", "vocode", "prepare", "train", "evaluate", "models", "demo"]
 
 
 def test_it_runs_without_installing(tmp_path: Path) -> None:
@@ -78,7 +78,10 @@ def test_wrong_usage_exits_with_two(scoregen, args: list[str]) -> None:
         (["conformers", "CCO", "--model", "no-such-model"], "model 'no-such-model' not found"),
         (["conformers", "CCO", "--device", "tpu"], "--device 'tpu'"),
         (["vocode", "a.wav", "-o", "b.wav", "--model", "no-such-model"], "model 'no-such-model' not found"),
-        (["prepare", "video", "a.mp4", "-o", "cache"], "cannot prepare 'video'; known: molecules, audio"),
+        (
+            ["prepare", "video", "a.mp4", "-o", "cache"],
+            "cannot prepare 'video'; known: molecules, candidates, audio",
+        ),
         (["prepare", "molecules", "none.sdf", "-o", "cache"], "none.sdf"),
         (["prepare", "audio", "x.wav", "-o", "c", "--max-records", "3"], "--max-records is for molecules"),
         (["train", "none.yaml"], "none.yaml: no such configuration file"),
