@@ -1,0 +1,127 @@
+"""Coordinates of accepted candidates: hydrogen atoms and one good conformer each.
+
+A candidate's graph states no stereo, so one stereoisomer is chosen first, an embeddable one. What is handed
+back bears the stereo that its coordinates show, whatever was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import Mol
+
+from scoregen.errors import InputError
+from scoregen.molecules.chem import has_3d, standardise, stereo_from_3d
+from scoregen.molecules.conformers import ConformerGenerator, Settings
+from scoregen.molecules.minima import Deadline, molecule_seed, state_stereo
+from scoregen.molecules.stereo import geometry_ok, with_positions
+
+from .pinned import EMBEDDINGS, around, free_stereo, relax_around
+
+DRAWS = 8
+"""Conformers drawn of each candidate, of which the lowest is kept."""
+
+STEREO_SECONDS = 60.0
+"""Limit of the embeddings that choose a stereoisomer."""
+
+
+def shape(
+    mols: Sequence[Mol],
+    conformers: ConformerGenerator,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> list[Mol | str]:
+    """One conformer for every candidate, drawn in shared batches.
+
+    Several conformers are drawn of each, relaxed with MMFF94s, and the one of lowest energy is kept.
+
+    Args:
+        mols: sanitised, hydrogens counted or explicit; stereo they state is kept. One that has 3D coordinates
+            keeps that conformation: hydrogens are added and all is relaxed.
+        conformers: the conformer model.
+        seed: any integer; the same seed and molecule give the same conformer.
+        draws: conformers to choose from.
+
+    Returns:
+        For each candidate a molecule with hydrogen atoms and one conformer, or in one line why there is none.
+    """
+    results: list[Mol | str] = [""] * len(mols)
+    waiting: list[tuple[int, Mol]] = []
+    for i, mol in enumerate(mols):
+        try:
+            if has_3d(mol):
+                results[i] = completed(mol)
+            else:
+                waiting.append((i, state_stereo(standardise(mol), seed, Deadline(STEREO_SECONDS))))
+        except InputError as error:
+            results[i] = str(error)
+    settings = Settings(n=draws, draws=1, seed=seed, init="mmff", relax="mmff", rank="energy")
+    ensembles = conformers.ensembles([mol for _, mol in waiting], settings) if waiting else []
+    for (i, _), ensemble in zip(waiting, ensembles, strict=True):
+        if ensemble.conformers:
+            results[i] = _finished(ensemble.mol, ensemble.conformers[0].positions)
+        else:
+            results[i] = ensemble.problem or "no conformer was generated"
+    return results
+
+
+def completed(mol: Mol) -> Mol:
+    """A molecule whose heavy atoms have coordinates, with hydrogen atoms, relaxed with MMFF94s.
+
+    Args:
+        mol: sanitised, with a 3D conformer.
+
+    Raises:
+        InputError: unsupported, or bonds are broken or atoms overlap, before the relaxation or after.
+    """
+    heavy = Chem.RemoveAllHs(mol)
+    # The force field would mend almost anything, and hide that the model drew it.
+    if not geometry_ok(heavy, heavy.GetConformer().GetPositions()):
+        raise InputError("the coordinates drawn have broken bonds or overlapping atoms")
+    whole = free_stereo(heavy)
+    placed = Chem.AddHs(heavy, addCoords=True).GetConformer().GetPositions()
+    given = range(heavy.GetNumAtoms())
+    # Hydrogens first: they are put down without regard to each other.
+    relaxed, _ = relax_around(whole, given, placed)
+    relaxed, _ = relax_around(whole, (), relaxed)
+    if not geometry_ok(whole, relaxed):
+        raise InputError("relaxing the coordinates drawn broke bonds or made atoms overlap")
+    return _finished(whole, relaxed)
+
+
+def shape_posed(
+    mol: Mol,
+    match: Sequence[int],
+    positions: np.ndarray,
+    *,
+    seed: int = 0,
+    embeddings: int = EMBEDDINGS,
+) -> Mol | str:
+    """A conformer in which the kept atoms are exactly where they were.
+
+    Args:
+        mol: sanitised, hydrogens counted or explicit. Stereo it states is ignored: the pose shows that of the
+            kept atoms, new centres are free.
+        match: index in ``mol`` of each kept atom.
+        positions: where they belong, ``(k, 3)`` Å.
+        seed: any integer; the same seed and molecule give the same conformer.
+        embeddings: geometries to choose from.
+
+    Returns:
+        A molecule with hydrogen atoms (atoms in the order of ``mol``, added hydrogens behind) and one
+        conformer in the frame of ``positions``; or in one line why there is none: a linker that cannot
+        reach, for one, is refused, not stretched (:mod:`scoregen.molecules.design.plausible`).
+    """
+    try:
+        whole = free_stereo(mol)
+        found = around(whole, match, positions, seed=molecule_seed(whole, seed), embeddings=embeddings)
+    except InputError as error:
+        return str(error)
+    return found if isinstance(found, str) else _finished(whole, found[0])
+
+
+def _finished(mol: Mol, positions: np.ndarray) -> Mol:
+    return stereo_from_3d(with_positions(mol, positions))
