@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 from rdkit import DataStructs
-from rdkit.Chem import Mol, MolToSmiles, rdFingerprintGenerator
+from rdkit.Chem import Mol, MolFromSmiles, MolToSmiles, rdFingerprintGenerator
 from rdkit.DataStructs import ExplicitBitVect
 
 from scoregen.errors import InputError
 from scoregen.files import atomic_path
 from scoregen.molecules.inputs import MoleculeInput, read_inputs
+from scoregen.training.cache import Cache
 
 from .descriptors import heavy_graph
 
@@ -118,6 +119,17 @@ def hashes_of_file(path: str | os.PathLike[str]) -> np.ndarray:
     if not len(table):
         raise InputError(f"{path}: holds no molecule that can be read")
     return table
+
+
+def hashes_of_cache(path: str | os.PathLike[str]) -> np.ndarray:
+    """The table of the training molecules of a prepared cache; it belongs beside a model's weights.
+
+    Raises:
+        CacheError: no prepared cache of kind ``candidates`` there.
+    """
+    cache = Cache(path, "candidates")
+    chosen = cache.select(split="train")
+    return hashes(key(MolFromSmiles(cache.facts[int(i)]["smiles"])) for i in chosen)
 
 
 def fingerprints(mols: Iterable[Mol]) -> list[ExplicitBitVect]:
