@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from common import print_table
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem, Mol
 from suite.runner import progress
 
@@ -67,7 +67,8 @@ def posed(smiles: str, apart: float) -> Writer:
 
 def _placed(smiles: str, shift: float) -> Mol:
     mol = Chem.MolFromSmiles(smiles)
-    AllChem.EmbedMolecule(mol, randomSeed=1)
+    with rdBase.BlockLogs():
+        AllChem.EmbedMolecule(mol, randomSeed=1)  # dummy atoms are no atoms to its force field
     conformer = mol.GetConformer()
     conformer.SetPositions(conformer.GetPositions() + np.array([shift, 0.0, 0.0]))
     return mol

@@ -154,7 +154,7 @@ def _kept(mol: Mol, scaffold: Scaffold) -> bool:
 def _record(mol: Mol, scaffold: Scaffold, seed: int) -> dict[str, Any]:
     """A shape around the fixed atoms, as an SDF says it: how far kept atoms moved (Å), and are they there?"""
     assert scaffold.positions is not None
-    match = tuple(range(scaffold.size))  # kept atoms come first in a draw
+    match = list(range(scaffold.size))  # kept atoms come first in a draw
     made = shape_posed(mol, match, scaffold.positions, seed=seed)
     if isinstance(made, str):
         return {"failed": made.partition(":")[0]}
