@@ -16,12 +16,14 @@ from scoregen.errors import InputError
 from scoregen.molecules.chem import has_3d, standardise, stereo_from_3d
 from scoregen.molecules.conformers import ConformerGenerator, Settings
 from scoregen.molecules.minima import Deadline, molecule_seed, state_stereo
-from scoregen.molecules.stereo import geometry_ok, with_positions
+from scoregen.molecules.starts import make_starts
+from scoregen.molecules.stereo import geometry_ok, sound, with_positions
 
+from .nudge import nudged
 from .pinned import EMBEDDINGS, around, free_stereo, relax_around
 
 DRAWS = 8
-"""Conformers drawn of each candidate, of which the lowest is kept."""
+"""Minima made of each candidate, of which the lowest is kept."""
 
 STEREO_SECONDS = 60.0
 """Limit of the embeddings that choose a stereoisomer."""
@@ -34,38 +36,65 @@ def shape(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> list[Mol | str]:
-    """One conformer for every candidate, drawn in shared batches.
+    """One conformer for every candidate, with shared calls of the network.
 
-    Several conformers are drawn of each, relaxed with MMFF94s, and the one of lowest energy is kept.
+    The lowest of several MMFF94s minima, moved by the conformer model to where it expects the atoms
+    (:func:`~scoregen.molecules.design.nudge.nudged`). What has no such minimum the conformer model draws.
 
     Args:
         mols: sanitised, hydrogens counted or explicit; stereo they state is kept. One that has 3D coordinates
             keeps that conformation: hydrogens are added and all is relaxed.
         conformers: the conformer model.
         seed: any integer; the same seed and molecule give the same conformer.
-        draws: conformers to choose from.
+        draws: minima to choose from.
 
     Returns:
         For each candidate a molecule with hydrogen atoms and one conformer, or in one line why there is none.
     """
     results: list[Mol | str] = [""] * len(mols)
-    waiting: list[tuple[int, Mol]] = []
+    minima: list[tuple[int, Mol, np.ndarray]] = []
+    others: list[tuple[int, Mol]] = []
     for i, mol in enumerate(mols):
         try:
             if has_3d(mol):
                 results[i] = completed(mol)
-            else:
-                waiting.append((i, state_stereo(standardise(mol), seed, Deadline(STEREO_SECONDS))))
+                continue
+            whole = standardise(mol)
+            stated = state_stereo(whole, seed, Deadline(STEREO_SECONDS))
+            lowest = lowest_minimum(stated, seed, draws)
         except InputError as error:
             results[i] = str(error)
-    settings = Settings(n=draws, draws=1, seed=seed, init="mmff", relax="mmff", rank="energy")
-    ensembles = conformers.ensembles([mol for _, mol in waiting], settings) if waiting else []
-    for (i, _), ensemble in zip(waiting, ensembles, strict=True):
-        if ensemble.conformers:
-            results[i] = _finished(ensemble.mol, ensemble.conformers[0].positions)
+            continue
+        if lowest is None:
+            others.append((i, stated))
         else:
-            results[i] = ensemble.problem or "no conformer was generated"
+            minima.append((i, stated, lowest))
+    moved = nudged(
+        conformers.denoiser, [m for _, m, _ in minima], [x for _, _, x in minima], conformers.theory()
+    )
+    for (i, mol, start), positions in zip(minima, moved, strict=True):
+        results[i] = _finished(mol, positions if sound(mol, positions) else start)
+    ensembles = conformers.ensembles([mol for _, mol in others], Settings(seed=seed)) if others else []
+    for (i, mol), ensemble in zip(others, ensembles, strict=True):
+        found = ensemble.positions
+        results[i] = _finished(mol, found[0]) if found else ensemble.problem or "no conformer was generated"
     return results
+
+
+def lowest_minimum(mol: Mol, seed: int, count: int = DRAWS) -> np.ndarray | None:
+    """The lowest of the MMFF94s minima that several ETKDG geometries relax to.
+
+    Args:
+        mol: with hydrogen atoms.
+        seed: any integer.
+        count: geometries.
+
+    Returns:
+        ``(N, 3)`` Å, or None where nothing embeds, MMFF94s has no parameters or breaks the molecule.
+    """
+    starts = make_starts(mol, ["mmff"] * count, molecule_seed(mol, seed))
+    energies = {start.energy: start.positions for start in starts if start.energy is not None}
+    return energies[min(energies)] if energies else None
 
 
 def completed(mol: Mol) -> Mol:
