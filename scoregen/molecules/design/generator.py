@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -261,9 +261,12 @@ class Hunt:
             tally.invalid[kind(fault)] += 1
             return None
         Chem.SanitizeMol(mol)
-        if request.scaffold is not None and replace(request.scaffold, positions=None).contained(mol) is None:
-            tally.lost += 1
-            return None
+        if request.scaffold is not None:
+            whole = request.scaffold.isomer(mol)
+            if whole is None:
+                tally.lost += 1
+                return None
+            mol = whole
         key = canonical_smiles(mol, stereo=False)
         if key in self._seen and not request.duplicates:
             tally.duplicates += 1

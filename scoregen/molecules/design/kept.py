@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import Atom, Mol
+from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 
 from scoregen.molecules.chem import has_3d
 
@@ -48,6 +49,31 @@ class Scaffold:
     def pieces(self) -> tuple[tuple[int, ...], ...]:
         """Atoms of each connected piece."""
         return tuple(Chem.GetMolFrags(self.mol))
+
+    @cached_property
+    def graph(self) -> Scaffold:
+        """The same without positions and stereo: what a drawn graph can be held against."""
+        flat = Chem.Mol(self.mol)
+        Chem.RemoveStereochemistry(flat)
+        return Scaffold(flat, self.open, None, self.source)
+
+    def isomer(self, mol: Mol, most: int = 64) -> Mol | None:
+        """A stereoisomer of a molecule that keeps all, stated stereo too; None if there is none.
+
+        Args:
+            mol: sanitised, without stereo. What the scaffold leaves open stays open.
+            most: stereoisomers that are looked at.
+        """
+        if self.positions is not None or not stated_stereo(self.mol):
+            return mol if self.graph.contained(mol) is not None else None
+        found = self.graph.contained(mol)
+        if found is None:
+            return None
+        options = StereoEnumerationOptions(tryEmbedding=False, unique=True, maxIsomers=most)  # type: ignore[no-untyped-call]
+        for whole in EnumerateStereoisomers(mol, options=options):  # type: ignore[no-untyped-call]
+            if self.contained(whole) is not None:
+                return _free_elsewhere(Chem.Mol(whole), set(found))
+        return None
 
     def contained(self, mol: Mol) -> tuple[int, ...] | None:
         """Where the kept atoms are in a finished molecule, if it keeps all that was to be kept.
@@ -150,6 +176,17 @@ class Link(Scaffold):
     def anchors(self) -> tuple[tuple[int, ...], ...]:
         """Open atoms of each piece, in the order of :attr:`pieces`."""
         return tuple(tuple(i for i in piece if i in self.open) for piece in self.pieces)
+
+
+def _free_elsewhere(mol: Mol, kept: set[int]) -> Mol:
+    """Without the stereo of atoms that are not kept."""
+    for atom in mol.GetAtoms():
+        if atom.GetIdx() not in kept:
+            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    for bond in mol.GetBonds():
+        if not {bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()} <= kept:
+            bond.SetStereo(Chem.BondStereo.STEREONONE)
+    return mol
 
 
 def stated_stereo(mol: Mol) -> int:

@@ -98,7 +98,8 @@ def run_design(
     for place, i in enumerate(order, 1):
         candidate, mol = made[i]
         facts = {"smiles": canonical_smiles(mol), "candidate": candidate.number, "seed": request.seed}
-        row = {"name": f"{generator.name}-{place}", **facts, **_values(found.rows[i], request.targets)}
+        name = f"{Path(generator.name).name}-{place}"
+        row = {"name": name, **facts, **_values(found.rows[i], request.targets)}
         rows.append(row)
         properties = {**row, "model": generator.name}
         records.append(Record(mol, mol.GetConformer().GetPositions(), properties.pop("name"), properties))

@@ -116,3 +116,23 @@ def test_wishes_that_cannot_be():
         Request(n=0)
     with pytest.raises(InputError, match=r"info\.sizes"):
         CandidateGenerator(small_model(), small_config(), "x", {})
+
+
+@pytest.mark.parametrize("smiles", ["C[C@H](O)c1ccccc1*", "C[C@@H](O)c1ccccc1*", "C/C=C/C*"])
+def test_stated_stereo_of_a_scaffold_is_given_to_candidates(smiles):
+    scaffold = read_scaffold(smiles)
+    drawn = Chem.MolToSmiles(Chem.MolFromSmiles(smiles.replace("*", "C(F)Cl")), isomericSmiles=False)
+    found, tally = Scripted(drawn).graphs(Request(n=1, scaffold=scaffold, tries=1))
+    assert tally.lost == 0
+    assert scaffold.contained(found[0].mol) is not None
+    other = read_scaffold(smiles.replace("@@", "@") if "@@" in smiles else smiles.replace("@", "@@"))
+    if "@" in smiles:
+        assert other.contained(found[0].mol) is None
+    # The new centre stays open.
+    assert Chem.FindMolChiralCenters(found[0].mol, includeUnassigned=True)[-1][1] == "?"
+
+
+def test_a_candidate_without_the_scaffold_is_lost():
+    found, tally = Scripted("CCCO").graphs(Request(n=1, scaffold=read_scaffold("*c1ccncc1"), tries=3))
+    assert found == []
+    assert tally.lost == 3
