@@ -101,8 +101,13 @@ def placed(whole: np.ndarray, match: Sequence[int], places: np.ndarray, extensio
         ``(N, 3)``, exact on the given atoms.
     """
     straight, mirrored = (superposed(side, match, places) for side in (whole, whole * [1.0, 1.0, -1.0]))
-    best = min((straight, mirrored), key=lambda x: round(float(((x[match] - places) ** 2).sum()), 6))
-    moved = best + extension @ (places - best[match])
+    best = min((straight, mirrored), key=lambda x: round(float(((x[list(match)] - places) ** 2).sum()), 6))
+    return settled(best, match, places, extension)
+
+
+def settled(whole: np.ndarray, match: Sequence[int], places: np.ndarray, extension: np.ndarray) -> np.ndarray:
+    """A geometry that lies about right, bent until its given atoms are in place; arguments as above."""
+    moved = whole + extension @ (places - whole[list(match)])
     moved[list(match)] = places
     return np.asarray(moved)
 

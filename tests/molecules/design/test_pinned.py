@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Chem import Mol
 
+from scoregen.molecules.conformers import ConformerGenerator
 from scoregen.molecules.design.cuts import link_task, scaffold_task
 from scoregen.molecules.design.kept import Link, Scaffold
 from scoregen.molecules.design.pinned import (
@@ -44,6 +45,11 @@ def graph_and_match(task: Scaffold, mol: Mol) -> tuple[Mol, list[int]]:
 
 
 @cache
+def conformers() -> ConformerGenerator:
+    return ConformerGenerator.from_pretrained("conformer-small")
+
+
+@cache
 def scaffolds() -> tuple[tuple[Scaffold, Mol, list[int]], ...]:
     rng = np.random.default_rng(1)
     found = []
@@ -67,8 +73,9 @@ def links() -> tuple[tuple[Link, Mol, list[int]], ...]:
 def test_kept_atoms_are_exactly_where_they_were_and_the_rest_is_plausible(kind):
     tasks = scaffolds() if kind == "scaffold" else links()
     assert len(tasks) >= 3
-    for task, graph, match in tasks:
-        done = shape_posed(graph, match, task.positions, seed=3, embeddings=2)
+    for number, (task, graph, match) in enumerate(tasks):
+        model = conformers() if number % 2 else None
+        done = shape_posed(graph, match, task.positions, model, seed=3, embeddings=2)
         assert isinstance(done, Mol), done
         assert np.abs(positions(done)[match] - task.positions).max() < 1e-9
         assert task.contained(done) is not None
@@ -89,6 +96,15 @@ def test_kept_atoms_survive_an_sdf(tmp_path):
     read = parse_block(next(iter(read_blocks(str(path)))))
     assert np.abs(positions(read)[match] - task.positions).max() <= 1e-4
     assert task.contained(read) is not None
+
+
+def test_the_conformer_model_moves_new_atoms_a_little_and_kept_ones_not_at_all():
+    task, graph, match = links()[0]
+    plain, moved = (shape_posed(graph, match, task.positions, m, embeddings=2) for m in (None, conformers()))
+    np.testing.assert_array_equal(positions(plain)[match], positions(moved)[match])
+    shift = np.linalg.norm(positions(plain) - positions(moved), axis=-1)
+    assert 0.003 < shift.max() < 0.3
+    assert Chem.MolToSmiles(plain) == Chem.MolToSmiles(moved)
 
 
 def test_the_stereo_of_the_pose_is_kept_and_tags_agree_with_coordinates():
