@@ -152,7 +152,7 @@ def _shapes(
     if scaffold is None or scaffold.positions is None:
         return shape([candidate.mol for candidate in taken], conformers, seed=request.seed)
     match = list(range(scaffold.size))
-    return [shape_posed(c.mol, match, scaffold.positions, seed=request.seed) for c in taken]
+    return [shape_posed(c.mol, match, scaffold.positions, conformers, seed=request.seed) for c in taken]
 
 
 def _order(rows: Sequence[Row], targets: Sequence[Target], rank: str | None) -> list[int]:
