@@ -25,7 +25,8 @@ from .novelty import read_hashes
 from .objective import CandidateModelConfig
 from .request import Request
 from .sampler import Draw, Schedule, draw_candidates
-from .shaping import allowances, draw_sizes, draw_values, seed_state
+from .shaping import allowances, draw_sizes, draw_values, seed_state, sizes_of_mass
+from .tokens import PROPERTIES, PROPERTY_SCALES
 from .validity import kind, problem
 
 BATCH = 256
@@ -155,6 +156,15 @@ class CandidateGenerator:
         hunt = self.hunt(request)
         return hunt.take(request.n, on_done), hunt.tally
 
+    def _sizes_for(self, properties: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+        """How sizes go with the mass that is asked for, where one is."""
+        place = PROPERTIES.index("mw")
+        law = self.info.get("mass_per_atom")
+        if law is None or not np.isfinite(properties[place]):
+            return None
+        centre, width = PROPERTY_SCALES[place]
+        return sizes_of_mass(centre + width * float(properties[place]), law["mean"], law["std"])
+
     def draw(self, request: Request, first: int, count: int) -> list[Mol]:
         """Molecules as drawn, numbers ``first`` to ``first + count``: not checked, not sanitised.
 
@@ -190,7 +200,8 @@ class CandidateGenerator:
             return Draw(len(start[0]), key, properties, start=start)
         rng = np.random.default_rng((_SIZES, abs(request.seed), number))
         least = 2 if request.scaffold is None else request.scaffold.size + 1
-        size = int(draw_sizes(self.sizes, request.atoms, least, 1, rng)[0])
+        likely = None if properties is None else self._sizes_for(properties)
+        size = int(draw_sizes(self.sizes, request.atoms, least, 1, rng, likely)[0])
         if request.scaffold is None:
             return Draw(size, key, properties)
         _, kept, tokens, orders = allowances(request.scaffold, size)

@@ -230,10 +230,14 @@ class CandidateTask:
     def provenance(self) -> dict[str, Any]:
         """Sources and counts of the training records, and how large their molecules are."""
         records = np.concatenate([pool.records for pool in self.pools])
-        sizes, counts = np.unique(self.cache.lengths("token")[records], return_counts=True)
+        lengths = self.cache.lengths("token")[records]
+        sizes, counts = np.unique(lengths, return_counts=True)
+        place = PROPERTIES.index("mw")
+        mass = np.array([self.cache[int(i)]["property"][place] for i in records]) / lengths
         return {
             "conventions": {"atoms": [str(token) for token in TOKENS], "bonds": "kekulised"},
             "sources": dict(zip(self.data.sources or ["all"], map(float, self.shares), strict=False)),
             "sizes": {str(size): int(count) for size, count in zip(sizes, counts, strict=True)},
+            "mass_per_atom": {"mean": float(mass.mean()), "std": float(mass.std())},
             "cache": self.cache.info,
         }

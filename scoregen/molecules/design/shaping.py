@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from rdkit.Chem import Mol
@@ -26,6 +26,7 @@ def draw_sizes(
     least: int,
     count: int,
     rng: np.random.Generator,
+    likely: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Heavy atoms of ``count`` candidates, ``(count,)``.
 
@@ -36,6 +37,7 @@ def draw_sizes(
         least: what is kept needs so many.
         count: how many to draw.
         rng: the only source of chance.
+        likely: how well sizes go with what else is asked, by which they are weighted.
 
     Raises:
         InputError: no size is left.
@@ -52,7 +54,22 @@ def draw_sizes(
     weights = np.array([float(sizes.get(int(n), 0.0)) for n in choices])
     if not weights.sum():
         weights = np.ones(len(choices))
+    if likely is not None:
+        fitting = likely(choices)
+        weights = weights * fitting if (weights * fitting).sum() else fitting
     return rng.choice(choices, count, p=weights / weights.sum())
+
+
+def sizes_of_mass(mass: float, mean: float, std: float) -> Callable[[np.ndarray], np.ndarray]:
+    """How well sizes go with a ``mass``: of training, n heavy atoms weigh ``n (mean ± std)`` g/mol."""
+
+    def likely(sizes: np.ndarray) -> np.ndarray:
+        distance = (mass / sizes - mean) / std
+        # Relative to the best, so that a mass beyond all sizes still finds the nearest.
+        found: np.ndarray = np.exp(-0.5 * (distance**2 - (distance**2).min()))
+        return found
+
+    return likely
 
 
 def draw_values(targets: Sequence[Target], count: int, rng: np.random.Generator) -> np.ndarray:

@@ -120,6 +120,9 @@ def test_provenance_tells_the_sizes(cache):
     sizes = made.provenance()["sizes"]
     assert sum(sizes.values()) == len(made.cache.select(split="train"))
     assert all(int(size) >= 2 for size in sizes)
+    mass = made.provenance()["mass_per_atom"]
+    assert 12 < mass["mean"] < 17
+    assert 0 < mass["std"] < 5
 
 
 def test_an_unknown_source_is_named(cache):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoregen.errors import InputError
-from scoregen.molecules.design.shaping import draw_sizes, draw_values
+from scoregen.molecules.design.shaping import draw_sizes, draw_values, sizes_of_mass
 from scoregen.molecules.design.targets import parse_target
 from scoregen.molecules.design.tokens import PROPERTIES, PROPERTY_SCALES
 
@@ -45,3 +45,14 @@ def test_values_lie_in_what_is_asked(text):
     assert all(target.hit(float(v), 1e-3) for v in values)
     assert np.isnan(np.delete(told, place, 1)).all()
     assert np.unique(values).size == (1 if target.low == target.high else 200)
+
+
+def test_a_mass_asks_for_its_sizes():
+    even = dict.fromkeys(range(10, 41), 1.0)
+    law = sizes_of_mass(350.0, 14.0, 0.5)
+    drawn = draw_sizes(even, None, 2, 4000, np.random.default_rng(0), law)
+    assert drawn.mean() == pytest.approx(25, abs=0.3)
+    assert drawn.std() < 1.5
+    # A mass that no size has is asked of the nearest, not of all.
+    heavy = draw_sizes(even, None, 2, 50, np.random.default_rng(0), sizes_of_mass(5000.0, 14.0, 0.5))
+    assert (heavy == 40).all()
