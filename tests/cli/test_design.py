@@ -49,10 +49,10 @@ def test_a_scaffold_is_in_every_record(scoregen, tmp_path: Path) -> None:
 
 def test_tries_that_run_out_are_told(scoregen, tmp_path: Path) -> None:
     out = tmp_path / "none.sdf"
-    done = scoregen("design", "-n", "2", *QUICK, "--tries", "1", "--filter", "mw=900..", "-o", out)
+    done = scoregen("design", "-n", "10", *QUICK, "--tries", "2", "--filter", "mw=900..", "-o", out)
     assert done.code == 1
     assert "filtered: mw" in done.err
-    assert done.out.startswith("0 candidates of 2 wanted")
+    assert done.out.startswith("0 candidates of 10 wanted")
 
 
 @pytest.mark.parametrize(
