@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,7 +105,7 @@ def solve(bench: Workbench, label: str, task: Task, request: Request, first: int
     found |= counted(drawn.mols, task)
     if task.scaffold.positions is not None:
         kept = [mol for mol in map(_sanitised, drawn.mols) if mol is not None and _kept(mol, task.scaffold)]
-        found["records"] = [_record(mol, task.scaffold, request.seed) for mol in kept[:SHAPES]]
+        found["records"] = [_record(mol, task.scaffold, request.seed, bench) for mol in kept[:SHAPES]]
     return found
 
 
@@ -146,16 +145,14 @@ def _sanitised(mol: Mol) -> Mol | None:
 
 def _kept(mol: Mol, scaffold: Scaffold) -> bool:
     """Whether a graph keeps the graph that was to be kept; stereo is the shape's to show."""
-    flat = Chem.Mol(scaffold.mol)
-    Chem.RemoveStereochemistry(flat)
-    return replace(scaffold, mol=flat, positions=None).contained(mol) is not None
+    return scaffold.graph.contained(mol) is not None
 
 
-def _record(mol: Mol, scaffold: Scaffold, seed: int) -> dict[str, Any]:
+def _record(mol: Mol, scaffold: Scaffold, seed: int, bench: Workbench) -> dict[str, Any]:
     """A shape around the fixed atoms, as an SDF says it: how far kept atoms moved (Å), and are they there?"""
     assert scaffold.positions is not None
     match = list(range(scaffold.size))  # kept atoms come first in a draw
-    made = shape_posed(mol, match, scaffold.positions, seed=seed)
+    made = shape_posed(mol, match, scaffold.positions, bench.conformers, seed=seed)
     if isinstance(made, str):
         return {"failed": made.partition(":")[0]}
     return written(made, match, scaffold)
