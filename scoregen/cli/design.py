@@ -164,4 +164,5 @@ def _tell_losses(summary: Summary) -> None:
 def _line(summary: Summary) -> str:
     hits = "".join(f", {target} met by {share:.0%}" for target, share in summary.hits.items())
     fewer = "" if summary.written == summary.wanted else f" of {summary.wanted} wanted"
-    return f"{summary.written} candidates{fewer} in {summary.seconds:.1f} s{hits} → {summary.output}"
+    where = f"→ {summary.output}" if summary.written else "; nothing was written"
+    return f"{summary.written} candidates{fewer} in {summary.seconds:.1f} s{hits} {where}"

@@ -53,6 +53,7 @@ def test_tries_that_run_out_are_told(scoregen, tmp_path: Path) -> None:
     assert done.code == 1
     assert "filtered: mw" in done.err
     assert done.out.startswith("0 candidates of 10 wanted")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

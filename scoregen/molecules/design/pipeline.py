@@ -70,7 +70,7 @@ def run_design(
     rank: str | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> Summary:
-    """Candidates into an SDF, their values into a CSV of the same name; both appear whole.
+    """Candidates into an SDF, their values into a CSV of the same name; both appear whole, or not at all.
 
     Args:
         request: what is wanted.
@@ -103,8 +103,9 @@ def run_design(
         rows.append(row)
         properties = {**row, "model": generator.name}
         records.append(Record(mol, mol.GetConformer().GetPositions(), properties.pop("name"), properties))
-    summary.written = write_sdf(out, records)
-    write_csv(table_path(out), rows)
+    if records:  # an empty SDF would look like a result
+        summary.written = write_sdf(out, records)
+        write_csv(table_path(out), rows)
     summary.hits = _hits(found, request.targets)
     summary.candidates = found.summary
     summary.seconds = time.monotonic() - started
