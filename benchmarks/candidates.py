@@ -32,7 +32,7 @@ import torch
 from candidate_suite.options import Options
 from candidate_suite.registry import REGISTRY
 from candidate_suite.workbench import Workbench
-from suite.options import overrides, updated
+from suite.options import overrides, planned
 from suite.runner import Keeping, run_sections
 
 from scoregen.errors import ScoregenError
@@ -56,11 +56,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Options]:
     """Options of each section asked for: its defaults, the flags given, then --set."""
     flags = {key: getattr(args, key) for key in ("count", "steps", "seed")}
     special = overrides(args.set, list(REGISTRY), Options)
-    return {
-        name: updated(updated(REGISTRY[name].defaults, flags), special.get(name, {}))
-        for name in REGISTRY
-        if name in args.sections
-    }
+    return planned(REGISTRY, args.sections, flags, special)
 
 
 def _arguments() -> argparse.Namespace:

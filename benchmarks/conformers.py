@@ -29,7 +29,7 @@ from pathlib import Path
 from conformer_suite.options import Options
 from conformer_suite.registry import REGISTRY
 from conformer_suite.workbench import Workbench
-from suite.options import overrides, updated
+from suite.options import overrides, planned
 from suite.runner import Keeping, run_sections
 
 from scoregen.errors import ScoregenError
@@ -60,11 +60,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Options]:
     for section, key, value in (("pdb", "count", args.pdb_count), ("geometry", "strain", args.strain_limit)):
         if value is not None:
             special.setdefault(section, {}).setdefault(key, value)
-    return {
-        name: updated(updated(REGISTRY[name].defaults, flags), special.get(name, {}))
-        for name in REGISTRY
-        if name in args.sections
-    }
+    return planned(REGISTRY, args.sections, flags, special)
 
 
 def _arguments() -> argparse.Namespace:

@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 
 import torch
-from suite.options import overrides, updated
+from suite.options import overrides, planned, updated
 from suite.runner import Keeping, run_sections
 from vocoder_suite.options import Options
 from vocoder_suite.registry import REGISTRY
@@ -65,11 +65,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Options]:
     """Options of each section asked for: its defaults, the flags given, then --set."""
     flags = {key: getattr(args, key) for key in ("clips", "seconds", "seed")}
     special = overrides(args.set, list(REGISTRY), Options)
-    plan = {
-        name: updated(updated(REGISTRY[name].defaults, flags), special.get(name, {}))
-        for name in REGISTRY
-        if name in args.sections
-    }
+    plan = planned(REGISTRY, args.sections, flags, special)
     if args.hour and "speed" in plan:
         plan["speed"] = updated(plan["speed"], {"minutes": (*plan["speed"].minutes, HOUR)})
     return plan

@@ -17,6 +17,20 @@ def updated(options: T, values: Mapping[str, Any]) -> T:
     return replace(options, **given)  # type: ignore[type-var]
 
 
+def planned(
+    registry: Mapping[str, Any],
+    sections: Sequence[str],
+    flags: Mapping[str, Any],
+    special: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Options of each section asked for: its defaults, then flags of all sections, then its own."""
+    return {
+        name: updated(updated(registry[name].defaults, flags), special.get(name, {}))
+        for name in registry
+        if name in sections
+    }
+
+
 def overrides(texts: Sequence[str], sections: Sequence[str], kind: type) -> dict[str, dict[str, Any]]:
     """``section.option=value[,value…]`` as typed values by section.
 
