@@ -20,12 +20,11 @@ from scoregen.molecules.chem import canonical_smiles
 from scoregen.molecules.sampler import sample_key
 
 from .encode import decode
-from .kept import Scaffold
 from .novelty import read_hashes
 from .objective import CandidateModelConfig
 from .request import Request
 from .sampler import Draw, Schedule, draw_candidates
-from .shaping import allowances, draw_sizes, draw_values, seed_state, sizes_of_mass
+from .shaping import allowances, draw_sizes, draw_values, seed_state, sizes_of_mass, walked
 from .tokens import PROPERTIES, PROPERTY_SCALES
 from .validity import kind, problem
 
@@ -173,7 +172,8 @@ class CandidateGenerator:
         Raises:
             InputError: a wish that this model cannot serve.
         """
-        draws = [self._draw(request, number) for number in range(first, first + count)]
+        start = None if request.similar is None else seed_state(request.similar)
+        draws = [self._draw(request, number, start) for number in range(first, first + count)]
         sigma = None
         if request.similar is not None:
             low, high = self.config.sigma_min, min(2.0, self.config.sigma_max)
@@ -187,16 +187,20 @@ class CandidateGenerator:
         coordinates = self.config.network.coordinates
         arrays = draw_candidates(self.denoiser, draws, schedule, request.seed, coordinates=coordinates)
         mols = [decode(a) for a in arrays]
-        return mols if request.scaffold is None else [_first(request.scaffold, mol) for mol in mols]
+        if request.scaffold is None:
+            return mols
+        # Back from the order of the walk to the scaffold's own.
+        place = np.argsort(walked(request.scaffold)[0]).tolist()
+        rest = [range(len(place), mol.GetNumAtoms()) for mol in mols]
+        return [Chem.RenumberAtoms(mol, [*place, *new]) for mol, new in zip(mols, rest, strict=True)]
 
-    def _draw(self, request: Request, number: int) -> Draw:
+    def _draw(self, request: Request, number: int, start: tuple[np.ndarray, np.ndarray] | None) -> Draw:
         key = sample_key("candidate", number)
         properties = None
         if request.targets:
             rng = np.random.default_rng((_VALUES, abs(request.seed), number))
             properties = draw_values(request.targets, 1, rng)[0]
-        if request.similar is not None:
-            start = seed_state(request.similar)
+        if start is not None:
             return Draw(len(start[0]), key, properties, start=start)
         rng = np.random.default_rng((_SIZES, abs(request.seed), number))
         least = 2 if request.scaffold is None else request.scaffold.size + 1
@@ -204,15 +208,7 @@ class CandidateGenerator:
         size = int(draw_sizes(self.sizes, request.atoms, least, 1, rng, likely)[0])
         if request.scaffold is None:
             return Draw(size, key, properties)
-        _, kept, tokens, orders = allowances(request.scaffold, size)
-        return Draw(size, key, properties, kept, tokens, orders)
-
-
-def _first(scaffold: Scaffold, mol: Mol) -> Mol:
-    """The candidate with the scaffold's atoms first, as the scaffold numbers them."""
-    place = allowances(scaffold, scaffold.size)[0]
-    rest = range(scaffold.size, mol.GetNumAtoms())
-    return Chem.RenumberAtoms(mol, [*map(int, place), *rest])
+        return Draw(size, key, properties, *allowances(request.scaffold, size))
 
 
 class Hunt:
@@ -230,9 +226,9 @@ class Hunt:
             self._seen.add(canonical_smiles(request.similar, stereo=False))
 
     @property
-    def exhausted(self) -> bool:
-        """Whether all tries are used up."""
-        return self.tally.drawn >= self.request.n * self.request.tries
+    def left(self) -> int:
+        """Draws that may still be made."""
+        return self.request.n * self.request.tries - self.tally.drawn
 
     def take(self, count: int, on_done: Callable[[int, int], None] | None = None) -> list[Candidate]:
         """The next accepted candidates; fewer than ``count`` when the tries are used up.
@@ -245,7 +241,7 @@ class Hunt:
             InputError: a wish that this model cannot serve.
         """
         accepted: list[Candidate] = []
-        while len(accepted) < count and not self.exhausted:
+        while len(accepted) < count and self.left:
             for number, mol in self._next(count - len(accepted)):
                 found = self._accept(mol, number)
                 if found is not None:
@@ -260,8 +256,7 @@ class Hunt:
         """Draw as many as are likely to give ``wanted``; what is not looked at is not counted."""
         tally, request = self.tally, self.request
         rate = max(tally.kept / tally.drawn, 0.05) if tally.drawn else 0.9
-        left = request.n * request.tries - tally.drawn
-        count = min(math.ceil(wanted / rate), BATCH, left)
+        count = min(math.ceil(wanted / rate), BATCH, self.left)
         first = tally.drawn
         yield from enumerate(self.generator.draw(request, first, count), start=first)
 

@@ -128,7 +128,7 @@ def _shaped(
     hunt = generator.hunt(request)
     shapeless: Counter[str] = Counter()
     made: list[tuple[Candidate, Mol]] = []
-    while len(made) < request.n and not hunt.exhausted:
+    while len(made) < request.n and hunt.left:
         began = time.monotonic()
         taken = hunt.take(request.n - len(made))
         between = time.monotonic()

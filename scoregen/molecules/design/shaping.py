@@ -89,18 +89,22 @@ def draw_values(targets: Sequence[Target], count: int, rng: np.random.Generator)
     return told
 
 
-def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What a candidate of ``size`` heavy atoms may be: kept atoms first, then new ones.
+def walked(scaffold: Scaffold) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The order in which a candidate holds the scaffold's atoms, ``(n,)``, and their arrays in that order."""
+    arrays = encode(scaffold.mol, positions=False)
+    walk = depth_first(arrays["bond"], np.ones(len(arrays["token"]), bool))
+    return walk, reordered(arrays, walk)
+
+
+def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a candidate of ``size`` heavy atoms may be: kept atoms first (see :func:`walked`), then new ones.
 
     Returns:
-        ``place`` of each atom of the scaffold in the candidate, ``(n,)``; ``kept`` bool ``(N,)``; allowed
-        tokens ``(N, T)`` and orders ``(N(N−1)/2, 4)``. Anchors of a link must lose a hydrogen, open atoms of
-        a scaffold may.
+        ``kept`` bool ``(N,)``; allowed tokens ``(N, T)`` and orders ``(N(N−1)/2, 4)``. Anchors of a link must
+        lose a hydrogen, open atoms of a scaffold may.
     """
-    arrays = encode(scaffold.mol, positions=False)
-    given = len(arrays["token"])
-    walk = depth_first(arrays["bond"], np.ones(given, bool))
-    arrays = reordered(arrays, walk)
+    walk, arrays = walked(scaffold)
+    given = len(walk)
     most, opened = np.zeros(size, np.int64), np.zeros(size, np.int64)
     most[:given] = [scaffold.mol.GetAtomWithIdx(int(i)).GetTotalNumHs() for i in walk]
     opened[:given] = [scaffold.open.get(int(i), 0) for i in walk]
@@ -113,7 +117,7 @@ def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, n
     orders = pair_orders({**arrays, "token": token})
     closed = kept & (opened == 0)
     tokens, allowed = allowed_tokens(token, kept, least, most), allowed_orders(orders, kept, closed)
-    return np.argsort(walk), kept, tokens, allowed
+    return kept, tokens, allowed
 
 
 def seed_state(mol: Mol) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from scoregen.molecules.chem import standardise
 from scoregen.molecules.design.allowed import allowed_orders, allowed_tokens
 from scoregen.molecules.design.encode import encode
 from scoregen.molecules.design.fragments import read_scaffold
-from scoregen.molecules.design.shaping import allowances
+from scoregen.molecules.design.shaping import allowances, walked
 from scoregen.molecules.design.tokens import INDEX, NUM_ORDERS, NUM_TOKENS, TOKENS, Token
 
 
@@ -36,14 +36,15 @@ def test_a_scaffold_may_become_what_it_was_cut_from(smiles):
     grown = standardise(smiles.replace("*", "C"))
     arrays = encode(grown, positions=False)
     size = len(arrays["token"])
-    own, kept, tokens, orders = allowances(scaffold, size)
+    walk, _ = walked(scaffold)
+    kept, tokens, orders = allowances(scaffold, size)
     assert kept.sum() == scaffold.size
     match = grown.GetSubstructMatches(scaffold.mol, uniquify=False)
     # The grown molecule with the scaffold's atoms first, in some match, is among what is allowed.
     fits = []
     for found in match:
-        walked = [found[i] for i in np.argsort(own)]
-        order = [*walked, *(i for i in range(size) if i not in found)]
+        first = [found[i] for i in walk]
+        order = [*first, *(i for i in range(size) if i not in found)]
         place = {old: new for new, old in enumerate(order)}
         token = arrays["token"][order].astype(int)
         matrix = np.zeros((size, size), int)
