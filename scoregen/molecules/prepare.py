@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from scoregen.molecules.stereo import geometry_ok, stereo_matches
 from scoregen.training.cache import CacheWriter
 
 PathLike = str | os.PathLike[str]
+
+Record = tuple[dict[str, np.ndarray], str, str]
+"""Arrays, canonical SMILES, and the key of the molecule."""
 
 
 @dataclass
@@ -78,29 +82,60 @@ def prepare_molecules(
     Raises:
         InputError: a source is missing or not an SDF, or nothing usable was found.
     """
-    if not 0 <= dev_fraction < 1:
-        raise InputError(f"dev_fraction {dev_fraction}: must be at least 0 and below 1")
     paths = [_checked(Path(source)) for source in sources]
     if not paths:
         raise InputError("no sources: give at least one .sdf or .sdf.gz file")
     held = held_out_keys(paths, holdout_ids)
+
+    def records(path: Path) -> Iterator[tuple[str, Callable[[], Record]]]:
+        for block in _blocks(path, max_records):
+            yield block.title, partial(_record, block)
+
+    return write_records("molecules", paths, out, records, held, dev_fraction, progress)
+
+
+def write_records(
+    kind: str,
+    paths: Sequence[Path],
+    out: PathLike,
+    records: Callable[[Path], Iterator[tuple[str, Callable[[], Record]]]],
+    held: Collection[str],
+    dev_fraction: float,
+    progress: Callable[[int], None] | None,
+) -> Prepared:
+    """Write a cache of any kind of molecule records, split by molecule; faults are counted by reason.
+
+    Args:
+        kind: of the cache.
+        paths: sources.
+        out: cache folder; it appears whole.
+        records: the title of each record of a source, and how to make it (:class:`InputError` skips it).
+        held: keys of the molecules that get split ``benchmark``.
+        dev_fraction: share of the remaining molecules that get split ``dev``.
+        progress: called with the number of records seen, about once per thousand.
+
+    Raises:
+        InputError: a share outside [0, 1), or nothing usable was found.
+    """
+    if not 0 <= dev_fraction < 1:
+        raise InputError(f"dev_fraction {dev_fraction}: must be at least 0 and below 1")
     done = Prepared(Path(out))
     seen = 0
     info = {"sources": [path.name for path in paths], "dev_fraction": dev_fraction, "held_out": len(held)}
-    with CacheWriter(out, "molecules", info) as cache:
+    with CacheWriter(out, kind, info) as cache:
         for path in paths:
             stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-            for block in _blocks(path, max_records):
+            for name, make in records(path):
                 seen += 1
                 if progress is not None and seen % 1000 == 0:
                     progress(seen)
                 try:
-                    arrays, smiles, key = _record(block)
+                    arrays, smiles, key = make()
                 except InputError as error:
-                    done.skipped[category(error)] += 1
+                    done.skipped[_category(error)] += 1
                     continue
                 split = "benchmark" if key in held else split_of(key, dev_fraction)
-                cache.add(arrays, {"name": block.title, "smiles": smiles, "source": stem, "split": split})
+                cache.add(arrays, {"name": name, "smiles": smiles, "source": stem, "split": split})
                 done.records += 1
                 done.splits[split] += 1
                 done.sources[stem] += 1
@@ -117,7 +152,7 @@ def molecule_key(mol: Mol) -> str:
     return canonical_smiles(mol, stereo=False)
 
 
-def _record(block: Block) -> tuple[dict[str, np.ndarray], str, str]:
+def _record(block: Block) -> Record:
     mol = parse_block(block)
     check_supported(mol)
     if not has_3d(mol):
@@ -197,6 +232,6 @@ def is_sdf(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
-def category(error: InputError) -> str:
+def _category(error: InputError) -> str:
     """Reason without the particulars, so that counts add up."""
     return str(error).split(":")[0].split(" (")[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,15 @@ from rdkit.Chem import Mol
 
 from scoregen.errors import InputError
 from scoregen.molecules.chem import canonical_smiles, check_supported, has_3d, standardise, stereo_from_3d
-from scoregen.molecules.prepare import Prepared, category, held_out_keys, is_sdf, molecule_key, split_of
+from scoregen.molecules.prepare import (
+    Prepared,
+    Record,
+    held_out_keys,
+    is_sdf,
+    molecule_key,
+    write_records,
+)
 from scoregen.molecules.sdf import open_text, parse_block, read_blocks
-from scoregen.training.cache import CacheWriter
 
 from .descriptors import describe
 from .encode import decode, in_smiles_order
@@ -56,39 +63,23 @@ def prepare_candidates(
     if not paths:
         raise InputError("no sources: give at least one .sdf or .smi file, plain or gzipped")
     held = held_out_keys([path for path in paths if is_sdf(path)], holdout_ids)
-    done = Prepared(Path(out))
-    seen = 0
-    info = {"sources": [path.name for path in paths], "dev_fraction": dev_fraction, "held_out": len(held)}
-    with CacheWriter(out, "candidates", info) as cache:
-        for path in paths:
-            stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-            known: set[str] = set()
-            for name, read in _records(path, max_records):
-                seen += 1
-                if progress is not None and seen % 1000 == 0:
-                    progress(seen)
-                try:
-                    mol = read()
-                    smiles = canonical_smiles(mol)
-                    if smiles in known:
-                        raise InputError("seen before")
-                    arrays = _arrays(mol)
-                except InputError as error:
-                    done.skipped[category(error)] += 1
-                    continue
-                known.add(smiles)
-                key = molecule_key(mol)
-                split = "benchmark" if key in held else split_of(key, dev_fraction)
-                cache.add(arrays, {"name": name, "smiles": smiles, "source": stem, "split": split})
-                done.records += 1
-                done.splits[split] += 1
-                done.sources[stem] += 1
-        if not done.records:
-            raise InputError(f"no usable record in {', '.join(map(str, paths))}: {dict(done.skipped)}")
-        cache.info.update(done.as_dict())
-    if progress is not None:
-        progress(seen)
-    return done
+
+    def records(path: Path) -> Iterator[tuple[str, Callable[[], Record]]]:
+        known: set[str] = set()
+        for name, read in _records(path, max_records):
+            yield name, partial(_record, read, known)
+
+    return write_records("candidates", paths, out, records, held, dev_fraction, progress)
+
+
+def _record(read: Callable[[], Mol], known: set[str]) -> Record:
+    mol = read()
+    smiles = canonical_smiles(mol)
+    if smiles in known:
+        raise InputError("seen before")
+    arrays = _arrays(mol)
+    known.add(smiles)
+    return arrays, smiles, molecule_key(mol)
 
 
 def _arrays(mol: Mol) -> dict[str, np.ndarray]:
