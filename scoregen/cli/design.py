@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +31,14 @@ def design(
             help="qed, logp, tpsa, mw or sa: a value (0.9), a range (2..3), an end (..90 or 300..).",
         ),
     ] = None,
-    guidance: Annotated[float, typer.Option(help="Weight of the properties; 1 is what was learned.")] = 2.0,
+    guidance: Annotated[float, typer.Option(help="Weight of the properties; 1 is what was learned.")] = 1.0,
+    score: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:NAME", help="Your function of a molecule, to be made large."),
+    ] = None,
+    particles: Annotated[
+        int, typer.Option(help="Draws that compete for properties and score; 1: none do.")
+    ] = 16,
     scaffold: Annotated[
         str | None,
         typer.Option(metavar="FILE|SMILES", help="Keep this and grow from its open positions (*)."),
@@ -74,13 +82,13 @@ def design(
     from scoregen.molecules.design.generator import CandidateGenerator
     from scoregen.molecules.design.novelty import hashes_of_file
     from scoregen.molecules.design.pipeline import run_design, table_path
-    from scoregen.molecules.design.request import Request
+    from scoregen.molecules.design.request import SELECTION, Request
     from scoregen.molecules.design.targets import parse_atoms
 
     from .ui import emit, pick_device, progress
 
     # What is asked for is read first: a slip shows at once, not after the model has loaded.
-    parts = _read(wanted or [], filters or [], scaffold, link, similar)
+    parts = _read(wanted or [], filters or [], scaffold, link, similar, score)
     settings = AssessSettings(
         known=None if known is None else hashes_of_file(known),
         pose="mol_fast" if pose else None,
@@ -89,6 +97,7 @@ def design(
     settings.check()
     generator = CandidateGenerator.from_pretrained(model, pick_device(device))
     parts |= {"n": n, "seed": seed, "guidance": guidance, "strength": strength, "tries": tries}
+    parts["selection"] = None if particles == 1 else replace(SELECTION, particles=particles)
     if steps is not None:
         parts["steps"] = steps
     if atoms is not None:
@@ -122,12 +131,18 @@ def design(
 
 
 def _read(
-    wanted: list[str], filters: list[str], scaffold: str | None, link: Path | None, similar: str | None
+    wanted: list[str],
+    filters: list[str],
+    scaffold: str | None,
+    link: Path | None,
+    similar: str | None,
+    score: str | None,
 ) -> dict[str, Any]:
     """The parts of a request that need no model."""
     from scoregen.errors import InputError
     from scoregen.molecules.design.filters import parse_filter
     from scoregen.molecules.design.fragments import read_link, read_scaffold
+    from scoregen.molecules.design.scores import read_score
     from scoregen.molecules.design.shaping import read_seed
     from scoregen.molecules.design.targets import check_targets, parse_target
 
@@ -143,6 +158,7 @@ def _read(
         "filters": tuple(parse_filter(text) for text in filters),
         "scaffold": kept,
         "similar": None if similar is None else read_seed(similar),
+        "score": None if score is None else read_score(score),
     }
 
 

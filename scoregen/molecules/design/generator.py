@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from .novelty import read_hashes
 from .objective import CandidateModelConfig
 from .request import Request
 from .sampler import Draw, Schedule, draw_candidates
+from .scores import Jury
 from .shaping import allowances, draw_sizes, draw_values, seed_state, sizes_of_mass, walked
 from .tokens import PROPERTIES, PROPERTY_SCALES
 from .validity import kind, problem
@@ -167,13 +168,13 @@ class CandidateGenerator:
     def draw(self, request: Request, first: int, count: int) -> list[Mol]:
         """Molecules as drawn, numbers ``first`` to ``first + count``: not checked, not sanitised.
 
-        What a number gives does not depend on how many are drawn with it.
+        What a number gives does not depend on how many are drawn with it. Where draws compete they do so in
+        groups of consecutive numbers, and whole groups are drawn.
 
         Raises:
-            InputError: a wish that this model cannot serve.
+            InputError: a wish that this model cannot serve, or a score that fails on every molecule.
         """
-        start = None if request.similar is None else seed_state(request.similar)
-        draws = [self._draw(request, number, start) for number in range(first, first + count)]
+        seed = None if request.similar is None else seed_state(request.similar)
         sigma = None
         if request.similar is not None:
             low, high = self.config.sigma_min, min(2.0, self.config.sigma_max)
@@ -183,10 +184,19 @@ class CandidateGenerator:
             temperature=request.temperature,
             guidance=request.guidance if request.targets else 1.0,
             sigma=sigma,
+            selection=request.selection,
         )
-        coordinates = self.config.network.coordinates
-        arrays = draw_candidates(self.denoiser, draws, schedule, request.seed, coordinates=coordinates)
-        mols = [decode(a) for a in arrays]
+        group = request.group
+        begin, end = first - first % group, first + count + -(first + count) % group
+        arrays = draw_candidates(
+            self.denoiser,
+            [self._draw(request, number, seed) for number in range(begin, end)],
+            schedule,
+            request.seed,
+            coordinates=self.config.network.coordinates,
+            jury=Jury(request.scores) if request.scores else None,
+        )
+        mols = [decode(a) for a in arrays[first - begin : first - begin + count]]
         if request.scaffold is None:
             return mols
         # Back from the order of the walk to the scaffold's own.
@@ -194,15 +204,16 @@ class CandidateGenerator:
         rest = [range(len(place), mol.GetNumAtoms()) for mol in mols]
         return [Chem.RenumberAtoms(mol, [*place, *new]) for mol, new in zip(mols, rest, strict=True)]
 
-    def _draw(self, request: Request, number: int, start: tuple[np.ndarray, np.ndarray] | None) -> Draw:
+    def _draw(self, request: Request, number: int, seed: tuple[np.ndarray, np.ndarray] | None) -> Draw:
         key = sample_key("candidate", number)
+        leader = number - number % request.group  # those that compete are asked for the same
         properties = None
         if request.targets:
-            rng = np.random.default_rng((_VALUES, abs(request.seed), number))
+            rng = np.random.default_rng((_VALUES, abs(request.seed), leader))
             properties = draw_values(request.targets, 1, rng)[0]
-        if start is not None:
-            return Draw(len(start[0]), key, properties, start=start)
-        rng = np.random.default_rng((_SIZES, abs(request.seed), number))
+        if seed is not None:
+            return Draw(len(seed[0]), key, properties, start=seed)
+        rng = np.random.default_rng((_SIZES, abs(request.seed), leader))
         least = 2 if request.scaffold is None else request.scaffold.size + 1
         likely = None if properties is None else self._sizes_for(properties)
         size = int(draw_sizes(self.sizes, request.atoms, least, 1, rng, likely)[0])
@@ -222,6 +233,7 @@ class Hunt:
     def __init__(self, generator: CandidateGenerator, request: Request):
         self.generator, self.request, self.tally = generator, request, Tally()
         self._seen: set[str] = set()
+        self._waiting: deque[tuple[int, Mol]] = deque()
         if request.similar is not None:
             self._seen.add(canonical_smiles(request.similar, stereo=False))
 
@@ -242,23 +254,24 @@ class Hunt:
         """
         accepted: list[Candidate] = []
         while len(accepted) < count and self.left:
-            for number, mol in self._next(count - len(accepted)):
-                found = self._accept(mol, number)
-                if found is not None:
-                    accepted.append(found)
-                if len(accepted) == count:
-                    break
-            if on_done is not None:
+            if not self._waiting:
+                self._refill(count - len(accepted))
+            number, mol = self._waiting.popleft()
+            found = self._accept(mol, number)
+            if found is not None:
+                accepted.append(found)
+            if on_done is not None and not self._waiting:
                 on_done(len(accepted), count)
         return accepted
 
-    def _next(self, wanted: int) -> Iterator[tuple[int, Mol]]:
-        """Draw as many as are likely to give ``wanted``; what is not looked at is not counted."""
-        tally, request = self.tally, self.request
+    def _refill(self, wanted: int) -> None:
+        """Draw as many as are likely to give ``wanted``, in whole groups."""
+        tally, group = self.tally, self.request.group
         rate = max(tally.kept / tally.drawn, 0.05) if tally.drawn else 0.9
-        count = min(math.ceil(wanted / rate), BATCH, self.left)
+        count = min(math.ceil(wanted / rate), max(BATCH, group), self.left)
         first = tally.drawn
-        yield from enumerate(self.generator.draw(request, first, count), start=first)
+        last = first + count + -(first + count) % group
+        self._waiting.extend(enumerate(self.generator.draw(self.request, first, last - first), start=first))
 
     def _accept(self, mol: Mol, number: int) -> Candidate | None:
         tally, request = self.tally, self.request

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rdkit import Chem
 from rdkit.Chem import Mol
 
 from scoregen.errors import InputError
@@ -22,9 +23,11 @@ from .descriptors import DESCRIPTORS
 from .filters import LOWER_BOUNDS
 from .generator import Candidate, CandidateGenerator
 from .request import Request
+from .scores import Jury, Score
+from .selection import quantiles
 from .shapes import shape, shape_posed
-from .targets import Target
-from .tokens import PROPERTIES, PROPERTY_SCALES
+from .targets import Target, misses
+from .validity import as_generated
 
 
 @dataclass
@@ -78,7 +81,7 @@ def run_design(
         generator: draws graphs.
         conformers: draws their shapes.
         settings: what is computed of each candidate.
-        rank: descriptor to order by, best first; None orders by the targets, where there are any.
+        rank: descriptor to order by, best first; None orders by targets and score, where there are any.
         on_done: progress, called with (candidates, wanted).
 
     Raises:
@@ -93,13 +96,15 @@ def run_design(
     made = _shaped(request, generator, conformers, summary, on_done)
     settings = replace(settings or AssessSettings(), training=generator.training)
     found = assess([mol for _, mol in made], settings, sanitised=True)
-    order = _order(found.rows, request.targets, rank)
+    scores = None if request.score is None else own_scores([c.mol for c, _ in made], request.score)
+    order = _order(found.rows, request.targets, rank, scores)
     records, rows = [], []
     for place, i in enumerate(order, 1):
         candidate, mol = made[i]
         facts = {"smiles": canonical_smiles(mol), "candidate": candidate.number, "seed": request.seed}
         name = f"{Path(generator.name).name}-{place}"
-        row = {"name": name, **facts, **_values(found.rows[i], request.targets)}
+        own = {} if scores is None else {"score": float(scores[i])}
+        row = {"name": name, **facts, **own, **_values(found.rows[i], request.targets)}
         rows.append(row)
         properties = {**row, "model": generator.name}
         records.append(Record(mol, mol.GetConformer().GetPositions(), properties.pop("name"), properties))
@@ -156,20 +161,28 @@ def _shapes(
     return [shape_posed(c.mol, match, scaffold.positions, conformers, seed=request.seed) for c in taken]
 
 
-def _order(rows: Sequence[Row], targets: Sequence[Target], rank: str | None) -> list[int]:
+def own_scores(mols: Sequence[Mol], score: Score) -> np.ndarray:
+    """A person's score of accepted candidates, ``(n,)``, of the graphs it was given while they were drawn."""
+    flat = [as_generated(mol) for mol in mols]
+    for mol in flat:
+        Chem.RemoveStereochemistry(mol)
+    found: np.ndarray = Jury((score,)).values(flat)[0]
+    return found
+
+
+def _order(
+    rows: Sequence[Row], targets: Sequence[Target], rank: str | None, scores: np.ndarray | None
+) -> list[int]:
     """Places of the rows, best first."""
     if rank is not None:
         sign = -1 if rank in LOWER_BOUNDS else 1
         return sorted(range(len(rows)), key=lambda i: sign * rows[i][rank])
-    if not targets:
-        return list(range(len(rows)))
-    return sorted(range(len(rows)), key=lambda i: misses(rows[i], targets))
-
-
-def misses(row: Row, targets: Sequence[Target]) -> float:
-    """How far a row is from all targets, in the widths of the properties among drug-like molecules."""
-    widths = {name: width for name, (_, width) in zip(PROPERTIES, PROPERTY_SCALES, strict=True)}
-    return float(np.sum([target.miss(row[target.name]) / widths[target.name] for target in targets]))
+    worth = np.zeros(len(rows))
+    if targets:
+        worth += quantiles(np.array([-misses(row, targets) for row in rows]))
+    if scores is not None:
+        worth += quantiles(np.nan_to_num(scores, nan=-np.inf))
+    return sorted(range(len(rows)), key=lambda i: -worth[i])
 
 
 def _values(row: Row, targets: Sequence[Target]) -> Row:

@@ -8,12 +8,18 @@ from rdkit.Chem import Mol
 
 from scoregen.errors import InputError, require
 
+from .descriptors import describe
 from .filters import Filter
 from .kept import Link, Scaffold
-from .targets import Target
+from .scores import Score
+from .selection import Selection
+from .targets import Target, misses
 
 STEPS = 100
 """Network calls of a draw."""
+
+SELECTION = Selection()
+"""Sixteen draws compete."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,8 @@ class Request:
             scaffold they count its atoms.
         targets: properties wanted; the model is told, and what it made is measured.
         guidance: how much the targets count: 1 is what the model learned, more goes beyond.
+        score: a function of a molecule to make large, beside the targets or without them.
+        selection: of draws by targets and score while they are drawn; None for none.
         scaffold: atoms to keep, or two fragments to link.
         similar: a molecule to vary.
         strength: how far variations may go, 0 … 1.
@@ -45,7 +53,9 @@ class Request:
     steps: int = STEPS
     atoms: tuple[int, int] | None = None
     targets: tuple[Target, ...] = ()
-    guidance: float = 2.0
+    guidance: float = 1.0
+    score: Score | None = None
+    selection: Selection | None = SELECTION
     scaffold: Scaffold | Link | None = None
     similar: Mol | None = None
     strength: float = 0.5
@@ -69,3 +79,19 @@ class Request:
             raise InputError(
                 "--similar varies a whole molecule: leave out --scaffold, --link and --atoms with it"
             )
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """What draws compete in: nearness to the targets, and the score."""
+        if self.selection is None:
+            return ()
+        own = () if self.score is None else (self.score,)
+        return (self._nearness, *own) if self.targets else own
+
+    @property
+    def group(self) -> int:
+        """Draws that compete with each other; 1 where none do."""
+        return self.selection.particles if self.selection is not None and self.scores else 1
+
+    def _nearness(self, mol: Mol) -> float:
+        return -misses(describe(mol, [target.name for target in self.targets]), self.targets)

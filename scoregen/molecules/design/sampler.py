@@ -18,11 +18,16 @@ from scoregen.core.solvers import Renoise
 from scoregen.core.weighting import LogNormalTimes
 from scoregen.molecules.sampler import buckets
 
+from .encode import decode
+from .scores import Jury
+from .selection import Selection
 from .state import Candidates, Condition, Layout
 from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES
 
 LEVELS = LogNormalTimes(-0.5, 0.6)
 """Where the steps are: categories are decided between noise of two and of a quarter."""
+
+_SELECT = 23  # stream of the generators that select
 
 
 @dataclass(frozen=True)
@@ -56,28 +61,39 @@ class Schedule:
         temperature: exponent 1/τ of the estimated probabilities; below 1 the likelier becomes likelier still.
         guidance: weight of the wanted properties; 1 is the model's own, 0 leaves them out.
         sigma: noise level of categories to begin with; None is the model's highest.
+        selection: of draws by what they become; None for none.
     """
 
     steps: int = 50
     temperature: float = 1.0
     guidance: float = 1.0
     sigma: float | None = None
+    selection: Selection | None = None
 
 
 class Drawing:
-    """A denoiser for one batch: it sees its own last estimate, sharpens and guides; serves one run.
+    """A denoiser for one batch: it sees its own last estimate, sharpens, guides and selects; serves one run.
 
     Args:
         denoiser: the model.
         condition: of the batch.
         space: of the packed state.
-        schedule: gives temperature and guidance.
+        schedule: gives temperature, guidance and selection.
+        contest: who is selected; None where nobody is.
     """
 
-    def __init__(self, denoiser: Denoiser, condition: Condition, space: ProductSpace, schedule: Schedule):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        condition: Condition,
+        space: ProductSpace,
+        schedule: Schedule,
+        contest: Contest | None = None,
+    ):
         self.denoiser, self.condition, self.space, self.schedule = denoiser, condition, space, schedule
         told = bool(condition.properties.isfinite().any())
         self.free = condition.without_properties() if told and schedule.guidance != 1 else None
+        self.contest, self.calls = contest, 0
 
     def __call__(self, x: Tensor, t: Tensor) -> Prediction:
         prediction: Prediction = self.denoiser(x, t, self.space, self.condition)
@@ -85,11 +101,15 @@ class Drawing:
         if self.free is not None:
             plain = self.space.unpack(self.denoiser(x, t, self.space, self.free).x0)
             estimate = {name: self._guided(name, estimate[name], plain[name]) for name in estimate}
-            self.free = self.free.with_estimate(self.space.pack(estimate))
         for name in ("atoms", "bonds"):
             estimate[name] = sharpened(estimate[name], self.schedule.temperature)
+        self.calls += 1
+        if self.contest is not None:
+            estimate = self.contest(self.calls, estimate)
         x0 = self.space.pack(estimate)
         self.condition = self.condition.with_estimate(x0)
+        if self.free is not None:
+            self.free = self.free.with_estimate(x0)
         return replace(prediction, x0=x0)
 
     def _guided(self, name: str, told: Tensor, plain: Tensor) -> Tensor:
@@ -99,6 +119,37 @@ class Drawing:
             return plain + weight * (told - plain)
         logits = torch.lerp((plain + 1e-9).log(), (told + 1e-9).log(), weight)
         return logits.softmax(-1) if weight > 0 else plain
+
+
+class Contest:
+    """Selects among the draws of a batch, group by group; :class:`Renoise` forgets all but the estimates.
+
+    Args:
+        selection: how.
+        jury: scores molecules.
+        layout: of the batch, whose draws lie group by group, those of a group alike in size.
+        steps: network calls of the run.
+        seed, keys: of the run and of each draw; they fix who is selected.
+    """
+
+    def __init__(
+        self, selection: Selection, jury: Jury, layout: Layout, steps: int, seed: int, keys: Sequence[int]
+    ):
+        self.selection, self.jury, self.layout = selection, jury, layout
+        self.due, self.seed, self.keys = selection.steps(steps), abs(seed), keys
+
+    def __call__(self, call: int, estimate: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The estimates after network call number ``call``, of those who stay."""
+        if call not in self.due:
+            return estimate
+        group = self.selection.particles
+        values = self.jury.values([decode(arrays) for arrays in read(self.layout, estimate)])
+        chosen = []
+        for first in range(0, self.layout.size, group):
+            rng = np.random.default_rng((_SELECT, self.seed, self.keys[first], call))
+            chosen.append(first + self.selection.ancestors(values[:, first : first + group], rng))
+        atoms, pairs = self.layout.taken(np.concatenate(chosen))
+        return {name: value[pairs if name == "bonds" else atoms] for name, value in estimate.items()}
 
 
 def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
@@ -116,21 +167,35 @@ def draw_candidates(
     seed: int,
     *,
     coordinates: bool,
+    jury: Jury | None = None,
     pairs: int = 40_000,
 ) -> list[dict[str, np.ndarray]]:
     """Arrays of :func:`scoregen.molecules.design.encode.decode` for every draw, in order; not checked.
 
-    Draws of like size share a batch of at most ``pairs`` atom pairs (Σ N²); the batch a draw is in does not
-    change its noise.
+    Draws of like size share a batch of at most ``pairs`` atom pairs (Σ N²), or one group of them where they
+    are selected; the batch a draw is in does not change its noise.
+
+    Raises:
+        ValueError: groups that are not whole, or whose draws differ in size.
     """
     device = next(denoiser.parameters()).device
+    selection = schedule.selection if jury is not None else None
+    group = 1 if selection is None else selection.particles
+    sizes = [draw.size for draw in draws]
+    if len(draws) % group or any(sizes[i] != sizes[i - i % group] for i in range(len(draws))):
+        raise ValueError(f"draws that compete come in groups of {group}, alike in size")
     results: list[dict[str, np.ndarray]] = [{}] * len(draws)
-    for chunk in buckets([draw.size for draw in draws], pairs):
+    for leaders in buckets(sizes[::group], pairs // group):
+        chunk = [group * k + member for k in leaders for member in range(group)]
         chosen = [draws[i] for i in chunk]
         condition = stated(chosen).to(device)
         space = condition.layout.space(coordinates)
+        contest = None
+        if selection is not None and jury is not None:
+            keys = [draw.key for draw in chosen]
+            contest = Contest(selection, jury, condition.layout, schedule.steps, seed, keys)
         packed = sample(
-            Drawing(denoiser, condition, space, schedule),
+            Drawing(denoiser, condition, space, schedule, contest),
             denoiser.sde,
             space,
             solver=Renoise(),

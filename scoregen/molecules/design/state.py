@@ -96,6 +96,25 @@ class Layout:
         b, i, j = self.pair.unbind(1)
         return dense[b, i, j]
 
+    def taken(self, molecules: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Where to read atoms and pairs, so that each molecule becomes a copy of another of its size.
+
+        Args:
+            molecules: which one, int ``(B,)``.
+
+        Returns:
+            Indices of atoms ``(ΣN,)`` and of pairs ``(P,)``.
+        """
+        source = torch.from_numpy(molecules).to(self.counts.device)
+        found = []
+        for lengths, owner in (
+            (self.counts, self.atom),
+            (self.counts * (self.counts - 1) // 2, self.pair[:, 0]),
+        ):
+            first = lengths.cumsum(0) - lengths
+            found.append(torch.arange(len(owner), device=owner.device) + (first[source] - first)[owner])
+        return found[0], found[1]
+
     def space(self, coordinates: bool, dtype: torch.dtype = torch.float32) -> ProductSpace:
         """The space of the packed state."""
         parts: dict[str, RaggedSpace] = {

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from scoregen.errors import InputError
 
+from .tokens import PROPERTIES, PROPERTY_SCALES
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _FORMS = "give a value (0.9), a range (2..3), an upper bound (..90) or a lower bound (300..)"
+
+_WIDTHS = {name: width for name, (_, width) in zip(PROPERTIES, PROPERTY_SCALES, strict=True)}
 
 
 class Domain(NamedTuple):
@@ -119,6 +123,11 @@ def check_targets(targets: Sequence[Target]) -> tuple[Target, ...]:
             )
         seen[target.name] = target
     return tuple(targets)
+
+
+def misses(values: Mapping[str, float], targets: Sequence[Target]) -> float:
+    """How far values are from all targets together, in the properties' widths among drug-like molecules."""
+    return sum(target.miss(values[target.name]) / _WIDTHS[target.name] for target in targets)
 
 
 def parse_atoms(text: str, limits: tuple[int, int]) -> tuple[int, int]:

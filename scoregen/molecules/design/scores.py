@@ -1,0 +1,88 @@
+"""What a molecule is worth to somebody: scores to select by, and a person's own function as one."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import Mol
+
+from scoregen.errors import InputError
+
+from .validity import problem
+
+Score = Callable[[Mol], float]
+"""More is better, NaN where nothing can be said. It is given a sanitised molecule with hydrogens as counts,
+without stereo and without coordinates, and must not change it."""
+
+_PATIENCE = 10
+"""Scores that may fail, all of them, before it is the function that is at fault."""
+
+
+class Jury:
+    """Scores estimates by all criteria; a score that fails is not known.
+
+    Args:
+        scores: criteria.
+    """
+
+    def __init__(self, scores: Sequence[Score]):
+        self.scores = tuple(scores)
+        self._served, self._failed = False, 0
+
+    def values(self, mols: Sequence[Mol]) -> np.ndarray:
+        """Scores ``(C, K)`` of molecules as drawn; NaN for one that is not possible.
+
+        Raises:
+            InputError: a score fails on every molecule it is given.
+        """
+        found = np.full((len(self.scores), len(mols)), np.nan)
+        for k, mol in enumerate(mols):
+            if problem(mol) is None:
+                Chem.SanitizeMol(mol)
+                found[:, k] = [self._value(score, mol) for score in self.scores]
+        return found
+
+    def _value(self, score: Score, mol: Mol) -> float:
+        try:
+            value = float(score(mol))
+        except Exception as error:  # a user's function: whatever it raises is a molecule it cannot score
+            self._failed += 1
+            if not self._served and self._failed >= _PATIENCE:
+                raise InputError(
+                    f"the score failed on each of the first {self._failed} molecules, last on "
+                    f"{Chem.MolToSmiles(mol)}: {type(error).__name__}: {error}"
+                ) from error
+            return np.nan
+        self._served = True
+        return value
+
+
+def read_score(text: str) -> Score:
+    """A function of a Python file, as ``my_scores.py:affinity``. The file is run.
+
+    Raises:
+        InputError: no such file, it does not run, or has no such function.
+    """
+    file, colon, name = text.rpartition(":")
+    shown = f"--score '{text}'"
+    if not colon or not name:
+        raise InputError(f"{shown}: write FILE.py:FUNCTION")
+    path = Path(file)
+    if not path.is_file() or path.suffix != ".py":
+        raise InputError(f"{shown}: {file} is not a Python file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's file: whatever it raises, it does not run
+        raise InputError(f"{shown}: running {file} failed: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise InputError(f"{shown}: {file} has no function '{name}'")
+    score: Score = found
+    return score
