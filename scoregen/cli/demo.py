@@ -13,6 +13,7 @@ def demo(
     n: Annotated[int, typer.Option("-n", "--number", help="Conformers of each drug.")] = 8,
     seed: Annotated[int, typer.Option(help="Same seed, same results.")] = 0,
     conformer_model: Annotated[str, typer.Option(help="Model for the molecules.")] = "conformer-small",
+    design_model: Annotated[str, typer.Option(help="Model for new molecules.")] = "design-druglike",
     vocoder_model: Annotated[str, typer.Option(help="Model for the speech.")] = "vocoder-fast-22k",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -23,6 +24,12 @@ def demo(
 
     with progress("demo") as on_done:
         result = run_demo(
-            out, n=n, seed=seed, conformer_model=conformer_model, vocoder_model=vocoder_model, on_done=on_done
+            out,
+            n=n,
+            seed=seed,
+            conformer_model=conformer_model,
+            design_model=design_model,
+            vocoder_model=vocoder_model,
+            on_done=on_done,
         )
     emit(as_json, result, "\n".join([*result["files"], f"open {result['page']} in a browser"]))

@@ -1,4 +1,4 @@
-"""Everything once on the shipped samples: drugs to conformers, speech to mel to waveform, one page."""
+"""Everything once on shipped samples: conformers of drugs, candidates on a scaffold, speech through its mel."""
 
 from __future__ import annotations
 
@@ -21,15 +21,27 @@ from scoregen.audio.render import DEFAULT_STEPS
 from scoregen.audio.vocoder import Vocoder
 from scoregen.errors import InputError, MissingExtra
 from scoregen.files import atomic_path
+from scoregen.molecules import pipeline as conformer_pipeline
 from scoregen.molecules.conformers import ConformerGenerator, Settings
-from scoregen.molecules.pipeline import Summary, run_conformers
+from scoregen.molecules.design import pipeline as design_pipeline
+from scoregen.molecules.design.fragments import read_scaffold
+from scoregen.molecules.design.generator import CandidateGenerator
+from scoregen.molecules.design.request import Request
+from scoregen.molecules.design.targets import parse_target
 
+from .gallery import candidate_section, read_candidates
 from .molecules import molecule_cards
 from .page import Section, SoundCard, build_page, molecule_section, sound_section, table_section
 from .sound import mel_pictures, wav_bytes
 
 DATA = Path(scoregen.__file__).resolve().parents[1] / "data"
 GRIFFIN_LIM_ITERATIONS = 60
+SCAFFOLD = "O=C(N*)c1ccc(*)cc1"
+"""Benzamide, to be grown at both ends."""
+
+TARGETS = ("qed=0.9", "logp=2..3")
+CANDIDATES = 6
+CANDIDATE_STEPS = 50
 
 
 @dataclass
@@ -49,22 +61,23 @@ def run_demo(
     n: int = 8,
     seed: int = 0,
     conformer_model: str | os.PathLike[str] = "conformer-small",
+    design_model: str | os.PathLike[str] = "design-druglike",
     vocoder_model: str | os.PathLike[str] = "vocoder-fast-22k",
     data: Path = DATA,
     on_done: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write ``conformers.sdf``, the waveforms and ``index.html`` into ``out``.
+    """Write ``conformers.sdf``, ``candidates.sdf``, the waveforms and ``index.html`` into ``out``.
 
     Args:
         out: folder; made when missing.
         n: conformers of each drug.
-        seed: of both halves.
-        conformer_model, vocoder_model: names or folders.
+        seed: of all parts.
+        conformer_model, design_model, vocoder_model: names or folders.
         data: folder with ``molecules/drugs.smi`` and ``speech/``.
         on_done: progress, called with (stages done, all).
 
     Returns:
-        ``page`` and ``files`` (paths), ``records``, ``seconds`` by stage, ``failures``.
+        ``page`` and ``files`` (paths), ``records``, ``candidates``, ``seconds`` by stage, ``failures``.
 
     Raises:
         InputError: a model or the samples are missing.
@@ -73,18 +86,31 @@ def run_demo(
     step = on_done or (lambda done, total: None)
     drugs, recording = sample_files(data)
     generator = ConformerGenerator.from_pretrained(conformer_model)
+    designer = CandidateGenerator.from_pretrained(design_model)
     vocoder = Vocoder.from_pretrained(vocoder_model)
     folder.mkdir(parents=True, exist_ok=True)
-    step(0, 3)
+    step(0, 4)
 
     sdf = folder / "conformers.sdf"
-    summary = run_conformers([str(drugs)], sdf, generator, Settings(n=n, seed=seed))
-    step(1, 3)
+    summary = conformer_pipeline.run_conformers([str(drugs)], sdf, generator, Settings(n=n, seed=seed))
+    step(1, 4)
+    wish = Request(
+        CANDIDATES,
+        seed,
+        CANDIDATE_STEPS,
+        atoms=(16, 24),
+        scaffold=read_scaffold(SCAFFOLD),
+        targets=tuple(map(parse_target, TARGETS)),
+    )
+    designed = folder / "candidates.sdf"
+    grown = design_pipeline.run_design(wish, designed, designer, generator)
+    step(2, 4)
     speech = run_speech(recording, folder, vocoder, seed)
-    step(2, 3)
+    step(3, 4)
 
     cards = molecule_cards(sdf)
-    seconds = {"conformers": summary.seconds, **speech.seconds}
+    new = read_candidates(designed, grown.table, wish.scaffold, wish.targets) if grown.written else []
+    seconds = {"conformers": summary.seconds, "candidates": grown.seconds, **speech.seconds}
     sections = [
         molecule_section(
             "Conformers of five drugs",
@@ -92,13 +118,14 @@ def run_demo(
             "Every record shows the stereo stated.",
             cards,
         ),
+        candidate_section(new, wish.scaffold, title="New molecules around benzamide", first=len(cards)),
         sound_section(
             "Speech through its mel spectrogram",
             "The mel keeps no phase: each waveform on the right is made from the picture on the left. "
             "One colour scale for all.",
             speech.cards,
         ),
-        _table(generator, vocoder, summary, speech, seed),
+        _table(generator, designer, vocoder, summary, grown, speech, seed),
     ]
     page = folder / "index.html"
     with atomic_path(page) as temporary:
@@ -107,15 +134,17 @@ def run_demo(
                 "scoregen demo",
                 "One score-matching core, two kinds of data: molecules in 3D and speech.",
                 sections,
-                cards,
+                [*cards, *new],
             ),
             encoding="utf-8",
         )
-    step(3, 3)
+    step(4, 4)
+    made = (sdf, Path(grown.output), Path(grown.table)) if new else (sdf,)
     return {
         "page": str(page),
-        "files": [str(path) for path in (sdf, *speech.files, page)],
+        "files": [str(path) for path in (*made, *speech.files, page)],
         "records": summary.records,
+        "candidates": grown.written,
         "seconds": seconds,
         "failures": summary.failures,
     }
@@ -199,7 +228,13 @@ def scores(reference: np.ndarray, wave: np.ndarray, sample_rate: int) -> dict[st
 
 
 def _table(
-    generator: ConformerGenerator, vocoder: Vocoder, summary: Summary, speech: Speech, seed: int
+    generator: ConformerGenerator,
+    designer: CandidateGenerator,
+    vocoder: Vocoder,
+    summary: conformer_pipeline.Summary,
+    grown: design_pipeline.Summary,
+    speech: Speech,
+    seed: int,
 ) -> Section:
     settings, clip = summary.settings, speech.clip
     rows = [
@@ -208,6 +243,13 @@ def _table(
             "Conformers",
             f"{summary.records} records of {summary.inputs} molecules in {summary.seconds:.1f} s; "
             f"{settings['n']} each, start {settings['init']}, relaxation {settings['relax']}, seed {seed}",
+        ),
+        ("Candidate model", f"{short(designer.name)}, {_size(designer.denoiser)}"),
+        (
+            "Candidates",
+            f"{grown.written} of {grown.draws['drawn']} draws in {grown.seconds:.1f} s; keep {SCAFFOLD}, "
+            f"{', '.join(TARGETS)}, {CANDIDATE_STEPS} calls, seed {seed}; "
+            f"{grown.draws['validity']:.0%} valid as drawn",
         ),
         ("Vocoder model", f"{short(vocoder.name)}, {_size(vocoder.network)}, mel {vocoder.spec.name}"),
         (

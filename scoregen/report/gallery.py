@@ -42,6 +42,7 @@ class Figure(NamedTuple):
 
 
 FIGURES: tuple[Figure, ...] = (
+    Figure("score", (), "score", "your own score", "", 2, True),
     Figure("qed", (), "QED", "drug-likeness, 0 to 1 (Bickerton et al. 2012)", "", 2, True),
     Figure(
         "sa",
@@ -115,6 +116,21 @@ def gallery(
     Raises:
         InputError: no records, a record that cannot be read, or another number of rows than of records.
     """
+    cards = read_candidates(sdf, rows, scaffold, targets)
+    text = lead or f"{len(cards)} molecules in the order of the SDF beside this page."
+    page = build_page(title, text, [candidate_section(cards, scaffold)], cards)
+    with atomic_path(out_html) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return len(cards)
+
+
+def read_candidates(
+    sdf: str | os.PathLike[str],
+    rows: str | os.PathLike[str] | Sequence[Row] | None = None,
+    scaffold: Scaffold | None = None,
+    targets: Sequence[Target] = (),
+) -> list[Candidate]:
+    """Cards of the records of an SDF; for the arguments and errors see :func:`gallery`."""
     try:
         blocks = list(read_blocks(sdf))
     except (OSError, EOFError) as error:
@@ -127,12 +143,7 @@ def gallery(
         raise InputError(
             f"{name}: {len(values)} rows for {len(blocks)} records of {sdf}; give one row for each"
         )
-    cards = candidates([_mol(block, i, sdf) for i, block in enumerate(blocks, 1)], values, scaffold, targets)
-    text = lead or f"{len(cards)} molecules in the order of the SDF beside this page."
-    page = build_page(title, text, [candidate_section(cards, scaffold)], cards)
-    with atomic_path(out_html) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return len(cards)
+    return candidates([_mol(block, i, sdf) for i, block in enumerate(blocks, 1)], values, scaffold, targets)
 
 
 def candidates(
@@ -172,8 +183,17 @@ def candidates(
     return cards
 
 
-def candidate_section(cards: Sequence[Candidate], scaffold: Scaffold | None = None) -> Section:
-    """The cards below a bar that sorts them by any value and can hide those with alerts."""
+def candidate_section(
+    cards: Sequence[Candidate], scaffold: Scaffold | None = None, *, title: str = "", first: int = 0
+) -> Section:
+    """The cards below a bar that sorts them by any value and can hide those with alerts.
+
+    Args:
+        cards: best first.
+        scaffold: what they keep.
+        title: heading; their number where it is empty.
+        first: place of the first card among the ``molecules`` of :func:`~scoregen.report.page.build_page`.
+    """
     shown = [f for f in FIGURES if any(f.column in card.figures for card in cards)]
     buttons = ["<button data-sort='' aria-pressed='true'>as ranked</button>"]
     buttons += [
@@ -189,23 +209,23 @@ def candidate_section(cards: Sequence[Candidate], scaffold: Scaffold | None = No
         f"<div class='sortbar' role='toolbar' aria-label='Sort'><span>Sort by</span>{''.join(buttons)}"
         f"{hide}<span class='count' aria-live='polite'>{len(cards)} shown</span></div>"
     )
-    body = "".join(_card(i, card, shown) for i, card in enumerate(cards))
+    body = "".join(_card(i, first, card, shown) for i, card in enumerate(cards))
     reading = (
         "Drag turns a molecule, the wheel zooms, H shows its hydrogens. A second click sorts upside down."
     )
     if scaffold:
         reading += " What was to be kept is tinted."
-    title = "1 candidate" if len(cards) == 1 else f"{len(cards)} candidates"
-    return Section(title, reading, f"{bar}<div class='grid candidates'>{body}</div>")
+    count = "1 candidate" if len(cards) == 1 else f"{len(cards)} candidates"
+    return Section(title or count, reading, f"{bar}<div class='grid candidates'>{body}</div>")
 
 
-def _card(index: int, card: Candidate, shown: Sequence[Figure]) -> str:
+def _card(index: int, first: int, card: Candidate, shown: Sequence[Figure]) -> str:
     chips = [_chip(figure, card) for figure in shown if figure.column in card.figures]
     chips += [f"<li class='warn'>{html.escape(text)}</li>" for text in card.broken]
     chips += [f"<li class='bad' title='alert'>{html.escape(name)}</li>" for name in card.alerts]
     order = html.escape(json.dumps(dict(card.figures)), quote=True)
     return (
-        f"<article class='card candidate' data-molecule='{index}' data-order='{order}' "
+        f"<article class='card candidate' data-molecule='{first + index}' data-order='{order}' "
         f"data-alerts='{len(card.alerts)}'><div class='views'><div class='sheet'>{card.drawing}</div>"
         "<div class='frame'><div class='stage'></div><button class='corner' data-show='hydrogens' "
         "aria-pressed='false' title='show hydrogens'>H</button></div></div><div class='body'>"

@@ -112,17 +112,34 @@ def flushed_denormals() -> Iterator[None]:
 def start_from(denoiser: Denoiser, model: str, modality: str) -> None:
     """Take over the weights of a trained model; parts of ``denoiser`` that it lacks keep their fresh ones.
 
+    A tensor that is larger here takes them into its leading corner and is 0 elsewhere, so that new inputs
+    begin without a say (Chen et al., *Net2Net*, 2016).
+
     Raises:
-        InputError: the model has parts that ``denoiser`` lacks, or of other sizes.
+        InputError: the model has parts that ``denoiser`` lacks, or larger ones.
     """
     weights = from_pretrained(model, modality).denoiser.state_dict()
     own = denoiser.state_dict()
-    unfit = [key for key, value in weights.items() if key not in own or own[key].shape != value.shape]
+    unfit = [key for key, value in weights.items() if key not in own or not fits(value, own[key])]
     if unfit:
         raise InputError(
             f"init: {model} does not fit the model section (first: {unfit[0]}); copy its model section"
         )
-    denoiser.load_state_dict(weights, strict=False)
+    denoiser.load_state_dict({key: cornered(value, own[key]) for key, value in weights.items()}, strict=False)
+
+
+def fits(value: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether ``value`` is at most as large as ``own`` in every dimension."""
+    return value.ndim == own.ndim and all(n <= most for n, most in zip(value.shape, own.shape, strict=True))
+
+
+def cornered(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """``value`` in the leading corner of zeros shaped as ``own``."""
+    if value.shape == own.shape:
+        return value
+    whole = torch.zeros_like(own)
+    whole[tuple(slice(n) for n in value.shape)] = value
+    return whole
 
 
 def make_fabric(config: TrainConfig) -> Fabric:

@@ -9,7 +9,8 @@ import soundfile
 from rdkit import Chem
 
 from scoregen.errors import InputError
-from scoregen.report.demo import DATA, run_demo, sample_files, short
+from scoregen.molecules.design.fragments import read_scaffold
+from scoregen.report.demo import CANDIDATES, DATA, SCAFFOLD, run_demo, sample_files, short
 
 
 def test_the_demo_makes_everything(tmp_path: Path) -> None:
@@ -17,6 +18,8 @@ def test_the_demo_makes_everything(tmp_path: Path) -> None:
     result = run_demo(tmp_path / "demo", n=2, on_done=lambda done, total: stages.append((done, total)))
     folder = tmp_path / "demo"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "candidates.csv",
+        "candidates.sdf",
         "conformers.sdf",
         "index.html",
         "speech-griffin-lim.wav",
@@ -25,7 +28,7 @@ def test_the_demo_makes_everything(tmp_path: Path) -> None:
         "speech.mel.npy",
     ]
     assert result["failures"] == []
-    assert stages == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert stages == [(done, 4) for done in range(5)]
     mols = list(Chem.SDMolSupplier(str(folder / "conformers.sdf"), removeHs=False))
     assert len(mols) == result["records"] == 10
     _, recording = sample_files(DATA)
@@ -34,7 +37,10 @@ def test_the_demo_makes_everything(tmp_path: Path) -> None:
         assert soundfile.info(folder / f"speech-{kind}.wav").frames == frames
     assert np.load(folder / "speech.mel.npy").ndim == 2
     page = (folder / "index.html").read_text(encoding="utf-8")
-    for mol in mols:
+    new = list(Chem.SDMolSupplier(str(folder / "candidates.sdf"), removeHs=False))
+    assert len(new) == result["candidates"] == CANDIDATES
+    assert all(read_scaffold(SCAFFOLD).contained(mol) for mol in new)
+    for mol in mols + new:
         assert mol.GetProp("_Name") in page
     assert page.count("<audio") == 3
     assert "src='http" not in page

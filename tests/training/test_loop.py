@@ -259,6 +259,22 @@ def test_fine_tuning_starts_from_a_model(configure) -> None:
         torch.testing.assert_close(tuned[name], value, atol=1e-8, rtol=0)
 
 
+def test_a_larger_network_starts_as_the_smaller_one(configure) -> None:
+    first = train(configure("small", steps=20))
+    small = from_pretrained(first / "best").denoiser
+    config = configure("wide", steps=1, learning_rate=1e-12)
+    wide = config.model_dump() | {"init": str(first / "best"), "model": {"width": 24}}
+    train(RunConfig(**wide))
+    large = load_file(checkpoint.checkpoints(config.run)[-1] / "model.safetensors")
+    for name, value in small.state_dict().items():
+        corner = tuple(slice(n) for n in value.shape)
+        torch.testing.assert_close(large[name][corner], value, atol=1e-8, rtol=0)
+        assert large[name].abs().sum() - large[name][corner].abs().sum() <= 1e-6
+    narrow = configure("narrow", steps=1).model_dump() | {"init": str(first / "best"), "model": {"width": 8}}
+    with pytest.raises(InputError, match="does not fit the model section"):
+        train(RunConfig(**narrow))
+
+
 def test_learning_rate_schedule() -> None:
     config = TrainConfig(steps=100, learning_rate=2.0, warmup=10, decay=0.5)
     rates = [learning_rate(step, config) for step in range(101)]

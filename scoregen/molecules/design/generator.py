@@ -174,7 +174,8 @@ class CandidateGenerator:
         Raises:
             InputError: a wish that this model cannot serve, or a score that fails on every molecule.
         """
-        seed = None if request.similar is None else seed_state(request.similar)
+        coordinates = self.config.network.coordinates
+        seed = None if request.similar is None else seed_state(request.similar, coordinates)
         sigma = None
         if request.similar is not None:
             low, high = self.config.sigma_min, min(2.0, self.config.sigma_max)
@@ -193,7 +194,7 @@ class CandidateGenerator:
             [self._draw(request, number, seed) for number in range(begin, end)],
             schedule,
             request.seed,
-            coordinates=self.config.network.coordinates,
+            coordinates=coordinates,
             jury=Jury(request.scores) if request.scores else None,
         )
         mols = [decode(a) for a in arrays[first - begin : first - begin + count]]
@@ -204,7 +205,7 @@ class CandidateGenerator:
         rest = [range(len(place), mol.GetNumAtoms()) for mol in mols]
         return [Chem.RenumberAtoms(mol, [*place, *new]) for mol, new in zip(mols, rest, strict=True)]
 
-    def _draw(self, request: Request, number: int, seed: tuple[np.ndarray, np.ndarray] | None) -> Draw:
+    def _draw(self, request: Request, number: int, seed: Mapping[str, np.ndarray] | None) -> Draw:
         key = sample_key("candidate", number)
         leader = number - number % request.group  # those that compete are asked for the same
         properties = None
@@ -212,7 +213,7 @@ class CandidateGenerator:
             rng = np.random.default_rng((_VALUES, abs(request.seed), leader))
             properties = draw_values(request.targets, 1, rng)[0]
         if seed is not None:
-            return Draw(len(seed[0]), key, properties, start=seed)
+            return Draw(len(seed["token"]), key, properties, start=seed)
         rng = np.random.default_rng((_SIZES, abs(request.seed), leader))
         least = 2 if request.scaffold is None else request.scaffold.size + 1
         likely = None if properties is None else self._sizes_for(properties)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from scoregen.molecules.sampler import buckets
 from .encode import decode
 from .scores import Jury
 from .selection import Selection
-from .state import Candidates, Condition, Layout
+from .state import Condition, Layout, collate
 from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES
 
 LEVELS = LogNormalTimes(-0.5, 0.6)
@@ -40,7 +40,7 @@ class Draw:
         properties: scaled values wanted, ``(len(PROPERTIES),)``, NaN where nothing is said; None for nothing.
         kept: atoms given beforehand, bool ``(N,)``, or None.
         tokens, orders: what each atom and pair may be, bool ``(N, T)`` and ``(N(N−1)/2, 4)``, or None.
-        start: tokens ``(N,)`` and orders ``(N(N−1)/2,)`` of a molecule to start from, noised, or None.
+        start: arrays of a molecule to start from, noised (:mod:`~scoregen.molecules.design.encode`), or None.
     """
 
     size: int
@@ -49,7 +49,7 @@ class Draw:
     kept: np.ndarray | None = None
     tokens: np.ndarray | None = None
     orders: np.ndarray | None = None
-    start: tuple[np.ndarray, np.ndarray] | None = None
+    start: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -209,13 +209,11 @@ def draw_candidates(
 
 
 def _start(draws: Sequence[Draw], space: ProductSpace) -> Tensor | None:
-    """The clean states to start from, if every draw has one. Coordinates are not started from."""
+    """The clean states to start from, if every draw has one."""
     starts = [draw.start for draw in draws if draw.start is not None]
     if len(starts) < len(draws):
         return None
-    token, order = (torch.from_numpy(np.concatenate(column)) for column in zip(*starts, strict=True))
-    layout = Layout.of([draw.size for draw in draws])
-    return space.pack(Candidates(layout, token, order).fields(coordinates=False)).to(space.zeros())
+    return space.pack(collate(starts).fields("coordinates" in space.fields)).to(space.zeros())
 
 
 def stated(draws: Sequence[Draw]) -> Condition:

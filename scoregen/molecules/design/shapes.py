@@ -66,7 +66,8 @@ def shape(
     for i, mol in enumerate(mols):
         try:
             if has_3d(mol):
-                results[i] = completed(mol)
+                whole = completed(mol)
+                minima.append((i, whole, whole.GetConformer().GetPositions()))
                 continue
             whole = standardise(mol)
             stated = state_stereo(whole, seed, Deadline(STEREO_SECONDS))

@@ -9,12 +9,15 @@ from rdkit.Chem import Mol
 from scipy.stats import truncnorm
 
 from scoregen.errors import InputError
+from scoregen.molecules.chem import canonical_smiles, has_3d, standardise
 from scoregen.molecules.inputs import read_inputs
+from scoregen.molecules.stereo import with_positions
 
 from .allowed import allowed_orders, allowed_tokens
 from .encode import encode, in_smiles_order
 from .kept import Link, Scaffold
 from .ordering import depth_first, reordered
+from .shapes import lowest_minimum
 from .state import pair_orders
 from .targets import Target
 from .tokens import PROPERTIES, PROPERTY_SCALES
@@ -120,10 +123,23 @@ def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, n
     return kept, tokens, allowed
 
 
-def seed_state(mol: Mol) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens ``(N,)`` and orders of pairs ``(N(N−1)/2,)`` of a molecule to vary, as its SMILES numbers it."""
-    arrays = in_smiles_order(mol)
-    return arrays["token"].astype(np.int64), pair_orders(arrays)
+def seed_state(mol: Mol, positions: bool = False) -> dict[str, np.ndarray]:
+    """Arrays (:mod:`~scoregen.molecules.design.encode`) of a molecule to vary, as its SMILES numbers it.
+
+    Args:
+        mol: sanitised.
+        positions: with coordinates: its own, or those of an MMFF94s minimum where it has none.
+
+    Raises:
+        InputError: coordinates are wanted, and no geometry can be made.
+    """
+    if positions and not has_3d(mol):
+        whole = standardise(mol)
+        places = lowest_minimum(whole, seed=0, count=1)
+        if places is None:
+            raise InputError(f"no geometry can be made of {canonical_smiles(mol)}; vary one with coordinates")
+        mol = with_positions(whole, places)
+    return in_smiles_order(mol, positions=positions)
 
 
 def read_seed(text: str) -> Mol:

@@ -39,14 +39,19 @@ def test_keys_and_seeds_tell_draws_apart():
     assert not (np.array_equal(a["token"], b["token"]) and np.array_equal(a["bond"], b["bond"]))
 
 
-def test_little_noise_gives_the_molecule_back():
-    state = seed_state(standardise("CC(=O)Oc1ccccc1C(=O)O"))
-    model = small_model()
-    back = draw(model, [Draw(13, 7, start=state)], Schedule(steps=3, sigma=0.16))[0]
-    np.testing.assert_array_equal(back["token"], state[0])
-    assert len(back["bond"]) == np.count_nonzero(state[1])
-    far = draw(model, [Draw(13, 7, start=state)], Schedule(steps=3, sigma=2.0))[0]
-    assert not np.array_equal(far["token"], state[0])
+@pytest.mark.parametrize("coordinates", [False, True])
+def test_little_noise_gives_the_molecule_back(coordinates):
+    seed = seed_state(standardise("CC(=O)Oc1ccccc1C(=O)O"), coordinates)
+    model = small_model(coordinates)
+    back = draw(model, [Draw(13, 7, start=seed)], Schedule(steps=3, sigma=0.16))[0]
+    np.testing.assert_array_equal(back["token"], seed["token"])
+    assert len(back["bond"]) == len(seed["bond"])
+    assert back["x"].shape == seed["x"].shape
+    far = draw(model, [Draw(13, 7, start=seed)], Schedule(steps=3, sigma=2.0))[0]
+    assert not np.array_equal(far["token"], seed["token"])
+    if coordinates:  # at the lowest noise they are nearly those of the seed, at high noise they are not
+        near, away = (np.abs(found["x"] - seed["x"]).mean() for found in (back, far))
+        assert near < 0.1 < away
 
 
 def test_sharpened_probabilities():
