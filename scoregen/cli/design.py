@@ -47,6 +47,10 @@ def design(
         Path | None, typer.Option(metavar="FILE.sdf", help="Join two posed fragments at their anchors.")
     ] = None,
     similar: Annotated[str | None, typer.Option(metavar="SMILES|FILE", help="Vary this molecule.")] = None,
+    resemble: Annotated[
+        str | None,
+        typer.Option("--shape", metavar="FILE.sdf", help="Resemble this conformer in shape, laid upon it."),
+    ] = None,
     strength: Annotated[float, typer.Option(help="How far variations go, 0 to 1.")] = 0.5,
     filters: Annotated[
         list[str] | None,
@@ -88,7 +92,7 @@ def design(
     from .ui import emit, pick_device, progress
 
     # What is asked for is read first: a slip shows at once, not after the model has loaded.
-    parts = _read(wanted or [], filters or [], scaffold, link, similar, score)
+    parts = _read(wanted or [], filters or [], scaffold, link, similar, score, resemble)
     settings = AssessSettings(
         known=None if known is None else hashes_of_file(known),
         pose="mol_fast" if pose else None,
@@ -137,11 +141,13 @@ def _read(
     link: Path | None,
     similar: str | None,
     score: str | None,
+    resemble: str | None,
 ) -> dict[str, Any]:
     """The parts of a request that need no model."""
     from scoregen.errors import InputError
     from scoregen.molecules.design.filters import parse_filter
     from scoregen.molecules.design.fragments import read_link, read_scaffold
+    from scoregen.molecules.design.overlay import read_shape
     from scoregen.molecules.design.scores import read_score
     from scoregen.molecules.design.shaping import read_seed
     from scoregen.molecules.design.targets import check_targets, parse_target
@@ -158,6 +164,7 @@ def _read(
         "filters": tuple(parse_filter(text) for text in filters),
         "scaffold": kept,
         "similar": None if similar is None else read_seed(similar),
+        "shape": None if resemble is None else read_shape(resemble),
         "score": None if score is None else read_score(score),
     }
 

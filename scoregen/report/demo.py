@@ -1,4 +1,4 @@
-"""Everything once on shipped samples: conformers of drugs, candidates on a scaffold, speech through its mel."""
+"""Everything once on shipped samples: conformers of drugs, new molecules, speech through its mel."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ class Figure(NamedTuple):
 
 
 FIGURES: tuple[Figure, ...] = (
+    Figure("shape", (), "shape", "overlap with the reference, Tanimoto of volumes, 0 to 1", "", 2, True),
     Figure("score", (), "score", "your own score", "", 2, True),
     Figure("qed", (), "QED", "drug-likeness, 0 to 1 (Bickerton et al. 2012)", "", 2, True),
     Figure(

@@ -165,6 +165,11 @@ class CandidateGenerator:
         centre, width = PROPERTY_SCALES[place]
         return sizes_of_mass(centre + width * float(properties[place]), law["mean"], law["std"])
 
+    def _within(self, sizes: tuple[int, int]) -> tuple[int, int]:
+        """Sizes of a reference, moved into what this model makes."""
+        low, high = (min(max(size, self.limits[0]), self.limits[1]) for size in sizes)
+        return low, high
+
     def draw(self, request: Request, first: int, count: int) -> list[Mol]:
         """Molecules as drawn, numbers ``first`` to ``first + count``: not checked, not sanitised.
 
@@ -175,6 +180,8 @@ class CandidateGenerator:
             InputError: a wish that this model cannot serve, or a score that fails on every molecule.
         """
         coordinates = self.config.network.coordinates
+        if request.shape is not None and not coordinates:
+            raise InputError(f"--shape: model '{self.name}' draws no coordinates; choose one that does")
         seed = None if request.similar is None else seed_state(request.similar, coordinates)
         sigma = None
         if request.similar is not None:
@@ -217,7 +224,8 @@ class CandidateGenerator:
         rng = np.random.default_rng((_SIZES, abs(request.seed), leader))
         least = 2 if request.scaffold is None else request.scaffold.size + 1
         likely = None if properties is None else self._sizes_for(properties)
-        size = int(draw_sizes(self.sizes, request.atoms, least, 1, rng, likely)[0])
+        atoms = request.atoms or (None if request.shape is None else self._within(request.shape.sizes))
+        size = int(draw_sizes(self.sizes, atoms, least, 1, rng, likely)[0])
         if request.scaffold is None:
             return Draw(size, key, properties)
         return Draw(size, key, properties, *allowances(request.scaffold, size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from .descriptors import DESCRIPTORS
 from .filters import LOWER_BOUNDS
 from .generator import Candidate, CandidateGenerator
 from .request import Request
-from .scores import Jury, Score
+from .scores import Jury
 from .selection import quantiles
 from .shapes import shape, shape_posed
 from .targets import Target, misses
@@ -94,17 +94,17 @@ def run_design(
         raise InputError(f"--rank {rank}: unknown descriptor; there are {', '.join(DESCRIPTORS)}")
     summary = Summary(wanted=request.n, model=generator.name, output=str(out), table=str(table_path(out)))
     made = _shaped(request, generator, conformers, summary, on_done)
+    made, own = _judged(made, request)
     settings = replace(settings or AssessSettings(), training=generator.training)
     found = assess([mol for _, mol in made], settings, sanitised=True)
-    scores = None if request.score is None else own_scores([c.mol for c, _ in made], request.score)
-    order = _order(found.rows, request.targets, rank, scores)
+    order = _order(found.rows, request.targets, rank, own)
     records, rows = [], []
     for place, i in enumerate(order, 1):
         candidate, mol = made[i]
         facts = {"smiles": canonical_smiles(mol), "candidate": candidate.number, "seed": request.seed}
         name = f"{Path(generator.name).name}-{place}"
-        own = {} if scores is None else {"score": float(scores[i])}
-        row = {"name": name, **facts, **own, **_values(found.rows[i], request.targets)}
+        row: Row = {"name": name, **facts, **{k: float(v[i]) for k, v in own.items()}}
+        row |= _values(found.rows[i], request.targets)
         rows.append(row)
         properties = {**row, "model": generator.name}
         records.append(Record(mol, mol.GetConformer().GetPositions(), properties.pop("name"), properties))
@@ -161,17 +161,28 @@ def _shapes(
     return [shape_posed(c.mol, match, scaffold.positions, conformers, seed=request.seed) for c in taken]
 
 
-def own_scores(mols: Sequence[Mol], score: Score) -> np.ndarray:
-    """A person's score of accepted candidates, ``(n,)``, of the graphs it was given while they were drawn."""
-    flat = [as_generated(mol) for mol in mols]
-    for mol in flat:
-        Chem.RemoveStereochemistry(mol)
-    found: np.ndarray = Jury((score,)).values(flat)[0]
-    return found
+def _judged(
+    made: Sequence[tuple[Candidate, Mol]], request: Request
+) -> tuple[list[tuple[Candidate, Mol]], dict[str, np.ndarray]]:
+    """Candidates, laid upon the shape to resemble; and by column what else draws competed in, ``(n,)``.
+
+    A person's score is that of the graphs it was given while they were drawn.
+    """
+    own: dict[str, np.ndarray] = {}
+    if request.shape is not None:
+        laid = [request.shape.laid(mol) for _, mol in made]
+        made = [(candidate, mol) for (candidate, _), (mol, _) in zip(made, laid, strict=True)]
+        own["shape"] = np.array([tanimoto for _, tanimoto in laid])
+    if request.score is not None:
+        flat = [as_generated(candidate.mol) for candidate, _ in made]
+        for mol in flat:
+            Chem.RemoveStereochemistry(mol)
+        own["score"] = Jury((request.score,)).values(flat)[0]
+    return list(made), own
 
 
 def _order(
-    rows: Sequence[Row], targets: Sequence[Target], rank: str | None, scores: np.ndarray | None
+    rows: Sequence[Row], targets: Sequence[Target], rank: str | None, own: Mapping[str, np.ndarray]
 ) -> list[int]:
     """Places of the rows, best first."""
     if rank is not None:
@@ -180,8 +191,8 @@ def _order(
     worth = np.zeros(len(rows))
     if targets:
         worth += quantiles(np.array([-misses(row, targets) for row in rows]))
-    if scores is not None:
-        worth += quantiles(np.nan_to_num(scores, nan=-np.inf))
+    for values in own.values():
+        worth += quantiles(np.nan_to_num(values, nan=-np.inf))
     return sorted(range(len(rows)), key=lambda i: -worth[i])
 
 

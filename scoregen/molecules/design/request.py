@@ -11,6 +11,7 @@ from scoregen.errors import InputError, require
 from .descriptors import describe
 from .filters import Filter
 from .kept import Link, Scaffold
+from .overlay import Overlay
 from .scores import Score
 from .selection import Selection
 from .targets import Target, misses
@@ -19,7 +20,7 @@ STEPS = 100
 """Network calls of a draw."""
 
 SELECTION = Selection()
-"""Sixteen draws compete."""
+"""Draws compete wherever there is something to compete in."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Request:
         targets: properties wanted; the model is told, and what it made is measured.
         guidance: how much the targets count: 1 is what the model learned, more goes beyond.
         score: a function of a molecule to make large, beside the targets or without them.
+        shape: a shape to resemble; only where the model draws coordinates.
         selection: of draws by targets and score while they are drawn; None for none.
         scaffold: atoms to keep, or two fragments to link.
         similar: a molecule to vary.
@@ -55,6 +57,7 @@ class Request:
     targets: tuple[Target, ...] = ()
     guidance: float = 1.0
     score: Score | None = None
+    shape: Overlay | None = None
     selection: Selection | None = SELECTION
     scaffold: Scaffold | Link | None = None
     similar: Mol | None = None
@@ -82,11 +85,11 @@ class Request:
 
     @property
     def scores(self) -> tuple[Score, ...]:
-        """What draws compete in: nearness to the targets, and the score."""
+        """What draws compete in: nearness to the targets, likeness in shape, and the score."""
         if self.selection is None:
             return ()
-        own = () if self.score is None else (self.score,)
-        return (self._nearness, *own) if self.targets else own
+        nearness = self._nearness if self.targets else None
+        return tuple(score for score in (nearness, self.shape, self.score) if score is not None)
 
     @property
     def group(self) -> int:

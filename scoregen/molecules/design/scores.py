@@ -16,7 +16,7 @@ from .validity import problem
 
 Score = Callable[[Mol], float]
 """More is better, NaN where nothing can be said. It is given a sanitised molecule with hydrogens as counts,
-without stereo and without coordinates, and must not change it."""
+without stereo, with coordinates of its heavy atoms where the model draws them, and must not change it."""
 
 _PATIENCE = 10
 """Scores that may fail, all of them, before it is the function that is at fault."""
