@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from scoregen.molecules.design.request import Request
 
 from .workbench import Workbench
 
-PIECE = 250
-"""Draws that are kept together."""
+PIECE = 256
+"""Draws that are kept together; whole groups of those that compete."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def wish(request: Request) -> dict[str, Any]:
     """What decides the draws of a request, JSON-able."""
     found = {name: getattr(request, name) for name in ("seed", "steps", "atoms", "guidance", "temperature")}
     found["targets"] = [str(target) for target in request.targets]
+    found["selection"] = asdict(request.selection) if request.selection and request.scores else None
+    found["shape"] = None if request.shape is None else packed(request.shape.mol)
     if request.scaffold is not None:
         found["scaffold"] = _told(request.scaffold)
     return found

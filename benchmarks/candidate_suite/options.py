@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scoregen.errors import InputError, require
+from scoregen.molecules.design.request import SELECTION
 from scoregen.molecules.design.targets import parse_target
 
 
@@ -23,6 +24,7 @@ class Options:
         properties, quantiles: what section ``steering`` asks for: these quantiles of the training molecules.
         targets: asked for instead, such as ``qed=0.9`` or ``logp=2..3``.
         guidance: weights of what is asked for.
+        particles: draws that compete in what is asked for; 1 for none.
         tasks, draws: tasks of each kind, and draws for each.
         size: heavy atoms of a task's candidates: ``original`` or ``free``.
         threads: of section ``speed``, each number in its own process.
@@ -43,7 +45,8 @@ class Options:
     properties: tuple[str, ...] = ("qed", "logp", "tpsa", "mw")
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     targets: tuple[str, ...] = ()
-    guidance: tuple[float, ...] = (1.0, 2.0, 3.0)
+    guidance: tuple[float, ...] = (1.0,)
+    particles: tuple[int, ...] = (1, SELECTION.particles)
     tasks: int = 100
     draws: int = 10
     size: str = "original"
@@ -62,6 +65,7 @@ class Options:
                 (all(k >= 2 for k in calls), f"steps {calls}: at least 2"),
                 (min(self.pose_limit, self.strain_limit) >= 0, "limits: at least 0"),
                 (all(0 <= q <= 1 for q in self.quantiles), f"quantiles {self.quantiles}: between 0 and 1"),
+                (all(k >= 1 for k in self.particles), f"particles {self.particles}: at least 1"),
                 (self.size in ("original", "free"), f"size '{self.size}': original or free"),
             ]
         )

@@ -1,12 +1,15 @@
 """Section ``steering``: does a model make what it is asked for, and at what price?
 
 Targets are quantiles of the training molecules. Beside draws that are asked for a value stand draws that are
-not, measured against the same value: misses of a model that does not listen.
+not, measured against the same value: misses of a model that does not listen. Told alone, or told and selected
+while they are drawn (:mod:`scoregen.molecules.design.selection`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from common import print_table
 from suite.runner import progress
 
 from scoregen.molecules.design.assess import Assessment
-from scoregen.molecules.design.request import STEPS, Request
+from scoregen.molecules.design.request import SELECTION, STEPS, Request
 from scoregen.molecules.design.targets import Target, parse_target
 
 from .draws import draw, interval, judged
@@ -28,7 +31,7 @@ DIGITS = {"qed": 2, "logp": 1, "tpsa": 0, "mw": 0, "sa": 1}
 
 
 def run(bench: Workbench, options: Options) -> dict[str, Any]:
-    """Rows by model, target and guidance weight; weight None is unsteered."""
+    """Rows by model, target, guidance weight and number of competing draws; weight None is unsteered."""
     rows: list[dict[str, Any]] = []
     for label in bench.chosen(options, "druglike"):
         targets = targets_of(bench.reference(label), options)
@@ -36,13 +39,19 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
         steps = options.steps or STEPS
         free = _judged(bench, label, Request(n=options.count, steps=steps, seed=options.seed), names)
         for target in targets:
-            rows.append({"model": label, "guidance": None, **figures(free, target)})
-            for weight in options.guidance:
+            told = {"model": label, "guidance": None, "particles": None}
+            rows.append({**told, **figures(free, target)})
+            for weight, particles in product(options.guidance, options.particles):
                 request = Request(
-                    n=options.count, steps=steps, seed=options.seed, targets=(target,), guidance=weight
+                    n=options.count,
+                    steps=steps,
+                    seed=options.seed,
+                    targets=(target,),
+                    guidance=weight,
+                    selection=None if particles == 1 else replace(SELECTION, particles=particles),
                 )
                 found = _judged(bench, label, request, [target.name])
-                row = {"model": label, "guidance": weight, **figures(found, target)}
+                row = {**told, "guidance": weight, "particles": particles, **figures(found, target)}
                 row["validity_change"] = row["validity"] - (free.summary["validity"] or 0.0)
                 rows.append(row)
         progress(f"{label}: {len(targets)} targets\n")
@@ -91,9 +100,9 @@ def figures(found: Assessment, target: Target) -> dict[str, Any]:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over the targets of a property, by model and weight."""
+    """Means over the targets of a property, by model and how it was asked."""
     found: list[dict[str, Any]] = []
-    keys = ("model", "property", "guidance")
+    keys = ("model", "property", "guidance", "particles")
     for place in dict.fromkeys(tuple(row[k] for k in keys) for row in rows):
         group = [row for row in rows if tuple(row[k] for k in keys) == place]
         means: dict[str, Any] = dict(zip(keys, place, strict=True))
@@ -110,19 +119,23 @@ def show(result: dict[str, Any]) -> None:
     columns = ("mean", "mean_absolute_error", "hit_rate", "hits_per_draw", "validity", "validity_change")
     heads = ("mean", "miss", "hits", "hits/draws", "valid", "change", "unique", "diverse")
     table = [
-        [row["target"], row["model"], _weight(row)]
+        [row["target"], row["model"], *_asked(row)]
         + [row.get(k) for k in (*columns, "uniqueness", "diversity")]
         for row in result["rows"]
     ]
-    print_table("What was asked for and what came", ("target", "model", "guidance", *heads), table)
+    print_table(
+        "What was asked for and what came", ("target", "model", "guidance", "particles", *heads), table
+    )
     columns = ("mean_absolute_error", "hit_rate", "validity", "validity_change", "uniqueness")
     table = [
-        [row["property"], row["model"], _weight(row), row["targets"], *(row[k] for k in columns)]
+        [row["property"], row["model"], *_asked(row), row["targets"], *(row[k] for k in columns)]
         for row in result["summary"]
     ]
     heads = ("miss", "hits", "valid", "change", "unique")
-    print_table("Means over targets", ("property", "model", "guidance", "targets", *heads), table)
+    print_table(
+        "Means over targets", ("property", "model", "guidance", "particles", "targets", *heads), table
+    )
 
 
-def _weight(row: dict[str, Any]) -> str:
-    return "not asked" if row["guidance"] is None else f"{row['guidance']:g}"
+def _asked(row: dict[str, Any]) -> tuple[str, str]:
+    return ("not asked", "") if row["guidance"] is None else (f"{row['guidance']:g}", str(row["particles"]))

@@ -100,7 +100,14 @@ def test_misses_and_hits_are_counted_among_the_valid() -> None:
 def test_means_over_targets() -> None:
     common = {"model": "m", "property": "mw", "uniqueness": 1.0, "hit_rate": None}
     rows = [
-        {**common, "guidance": 2.0, "mean_absolute_error": miss, "validity": v, "validity_change": v - 0.9}
+        {
+            **common,
+            "guidance": 2.0,
+            "particles": 1,
+            "mean_absolute_error": miss,
+            "validity": v,
+            "validity_change": v - 0.9,
+        }
         for miss, v in ((10.0, 0.8), (30.0, 1.0))
     ]
     (found,) = steering.summary(rows)

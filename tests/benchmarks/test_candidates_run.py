@@ -137,16 +137,16 @@ def _embedded(mol: Mol) -> Mol:
 
 
 def test_steering_stands_beside_draws_that_were_not_asked(bench: Workbench) -> None:
-    options = replace(FEW, properties=("mw", "qed"), quantiles=(0.5,), guidance=(1.0, 3.0))
+    options = replace(FEW, properties=("mw", "qed"), quantiles=(0.5,), guidance=(1.0, 3.0), particles=(1, 2))
     result = steering.run(bench, options)
-    assert [row["guidance"] for row in result["rows"]] == [None, 1.0, 3.0] * 2
+    assert [row["guidance"] for row in result["rows"]] == [None, 1.0, 1.0, 3.0, 3.0] * 2
     assert {row["property"] for row in result["rows"]} == {"mw", "qed"}
     masses = bench.references[0].values("mw")
     assert result["rows"][0]["target"] == f"mw={sorted(masses)[len(masses) // 2]:.0f}" or len(masses) % 2 == 0
     for row in result["rows"]:
         assert row["drawn"] == 6
         assert row["hits"] <= row["valid"]
-    assert len(result["summary"]) == 6
+    assert len(result["summary"]) == 10
     asked = replace(options, targets=("logp=1..2",))
     assert {row["target"] for row in steering.run(bench, asked)["rows"]} == {"logp=1..2"}
     steering.show(result)
