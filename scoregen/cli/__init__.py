@@ -20,6 +20,7 @@ from .models import models
 from .prepare import prepare
 from .restore import restore
 from .schedule import schedule
+from .shortlist import shortlist
 from .train import train
 from .vocode import vocode
 
@@ -51,6 +52,7 @@ def _root(
 
 app.command()(conformers)
 app.command()(design)
+app.command()(shortlist)
 app.command()(vocode)
 app.command()(mel)
 app.command()(restore)

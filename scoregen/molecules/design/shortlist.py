@@ -1,0 +1,196 @@
+"""A shortlist: the best of many candidates by several values, none too much like a better one."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rdkit import DataStructs
+from rdkit.Chem import Mol
+
+from scoregen.errors import InputError
+from scoregen.molecules.chem import canonical_smiles, has_3d
+from scoregen.molecules.prepare import is_sdf
+from scoregen.molecules.records import Record, SdfWriter, write_sdf
+from scoregen.molecules.sdf import parse_block, properties, read_blocks
+
+from .assess import Row, write_csv
+from .descriptors import DESCRIPTORS, describe
+from .filters import Filter, first_reason
+from .novelty import fingerprints
+from .pipeline import table_path
+from .selection import quantiles
+
+PathLike = str | os.PathLike[str]
+
+BETTER = {
+    **dict.fromkeys(("qed", "fsp3", "shape", "score"), "high"),
+    **dict.fromkeys(("sa", "misses", "strain_kcal_mol", "strain_per_atom", "rotatable_bonds"), "low"),
+}
+"""Which end of a value is the better one, where that goes without saying."""
+
+
+class Criterion(NamedTuple):
+    """A value to rank by, and the better end of it: ``high`` or ``low``."""
+
+    name: str
+    end: str
+
+
+@dataclass
+class Shortlist:
+    """What :func:`shortlist` did.
+
+    Args:
+        written: molecules on the list.
+        read: records of the sources.
+        left_out: records that were not considered, by reason; and those too much like a better one.
+        output, table: the SDF and the CSV.
+    """
+
+    written: int = 0
+    read: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    output: str = ""
+    table: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able summary."""
+        return {**vars(self), "left_out": dict(self.left_out.most_common())}
+
+
+def parse_criterion(text: str) -> Criterion:
+    """A criterion from ``qed``, ``sa:low`` or ``my_value:high``.
+
+    Raises:
+        InputError: an end that is none, or a value whose better end has to be said.
+    """
+    name, _, end = (part.strip() for part in text.partition(":"))
+    end = end or BETTER.get(name, "")
+    if end not in ("high", "low") or not name:
+        raise InputError(
+            f"--rank '{text}': say which end is better, {name or 'NAME'}:high or {name or 'NAME'}:low"
+        )
+    return Criterion(name, end)
+
+
+def shortlist(
+    sources: Sequence[PathLike],
+    out: PathLike,
+    n: int,
+    criteria: Sequence[Criterion],
+    *,
+    filters: Sequence[Filter] = (),
+    alike: float = 0.6,
+) -> Shortlist:
+    """The ``n`` best records of SDF files into one SDF with a CSV beside it; both appear whole.
+
+    A record's worth is the mean of its quantiles in all criteria, so that they count alike whatever their
+    units. From the best downwards a record is taken unless it is too much like one taken before (sphere
+    exclusion; Gobbi & Lee 2003).
+
+    Args:
+        sources: SDF files, such as ``scoregen design`` writes.
+        out: ``.sdf`` or ``.sdf.gz``.
+        n: records wanted.
+        criteria: what counts: data items of the records, or descriptors, which are computed where missing.
+        filters: reasons to leave a record out.
+        alike: Tanimoto similarity (ECFP4) from which two are too much alike; above 1 nothing is.
+
+    Raises:
+        InputError: a file that is no SDF, nothing to rank, or a value that no record has.
+    """
+    if n < 1:
+        raise InputError(f"-n must be at least 1, got {n}")
+    if not criteria:
+        raise InputError("nothing to rank by: give --rank, e.g. --rank qed")
+    SdfWriter(Path(out))  # refuses a wrong suffix before any work is done
+    done = Shortlist(output=str(out), table=str(table_path(Path(out))))
+    mols, rows = _read(sources, filters, done)
+    if not mols:
+        raise InputError(f"no record is left of {', '.join(map(str, sources))}: {dict(done.left_out)}")
+    values = [_values(mols, rows, criterion) for criterion in criteria]
+    worth = np.mean([quantiles(column) for column in values], axis=0)
+    chosen = apart(mols, np.argsort(-worth, kind="stable").tolist(), n, alike, done.left_out)
+    records, table = [], []
+    for place, i in enumerate(chosen, 1):
+        row = {"name": rows[i]["name"], "place": place, "worth": float(worth[i]), **rows[i]}
+        table.append(row)
+        facts = {name: value for name, value in row.items() if name != "name"}
+        records.append(Record(mols[i], mols[i].GetConformer().GetPositions(), row["name"], facts))
+    done.written = write_sdf(Path(out), records)
+    write_csv(done.table, table)
+    return done
+
+
+def apart(
+    mols: Sequence[Mol], order: Sequence[int], n: int, alike: float, left_out: Counter[str]
+) -> list[int]:
+    """The first ``n`` of an order that are less than ``alike`` to all taken before."""
+    prints = fingerprints(mols)
+    taken: list[int] = []
+    for i in order:
+        if len(taken) == n:
+            break
+        near = DataStructs.BulkTanimotoSimilarity(prints[i], [prints[k] for k in taken])
+        if max(near, default=0.0) >= alike:
+            left_out["like a better one"] += 1
+        else:
+            taken.append(i)
+    return taken
+
+
+def _read(
+    sources: Sequence[PathLike], filters: Sequence[Filter], done: Shortlist
+) -> tuple[list[Mol], list[Row]]:
+    mols: list[Mol] = []
+    rows: list[Row] = []
+    for source in map(Path, sources):
+        if not is_sdf(source) or not source.is_file():
+            raise InputError(f"{source}: no such SDF file (.sdf, .sdf.gz)")
+        for block in read_blocks(source):
+            done.read += 1
+            try:
+                mol = parse_block(block)
+            except InputError:
+                done.left_out["unreadable"] += 1
+                continue
+            if not has_3d(mol):
+                done.left_out["no 3D coordinates"] += 1
+            elif reason := first_reason(mol, filters):
+                done.left_out[reason.split(":")[0].split(" ")[0]] += 1
+            else:
+                mols.append(mol)
+                name = block.title.strip() or f"{source.name}-{done.read}"
+                rows.append(
+                    {"name": name, "smiles": canonical_smiles(mol), **properties(block), "file": source.name}
+                )
+    return mols, rows
+
+
+def _values(mols: Sequence[Mol], rows: Sequence[Row], criterion: Criterion) -> np.ndarray:
+    """One value a record, better ones larger, the worst where one is missing; computed ones go into rows."""
+    name = criterion.name
+    found = np.array([_number(row.get(name)) for row in rows])
+    if name in DESCRIPTORS:
+        for i in np.flatnonzero(np.isnan(found)).tolist():
+            found[i] = rows[i][name] = describe(mols[i], (name,))[name]
+    if np.isnan(found).all():
+        raise InputError(
+            f"--rank {name}: no record has it, and it is no descriptor ({', '.join(DESCRIPTORS)})"
+        )
+    signed = found if criterion.end == "high" else -found
+    return np.where(np.isnan(signed), -np.inf, signed)
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError:
+        return math.nan
