@@ -2,8 +2,16 @@
 
 import csv
 import json
+import re
+import shlex
+import subprocess
 from pathlib import Path
 
+import pytest
+
+from scoregen.molecules.sdf import read_blocks
+
+TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "shortlist.md"
 SCORE = "def rings(mol):\n    return mol.GetRingInfo().NumRings()\n"
 
 
@@ -46,3 +54,24 @@ def test_wrong_usage_is_one_line(scoregen, tmp_path: Path) -> None:
         assert done.code == 2, ask
         assert words in done.err and len(done.err.strip().splitlines()) == 1, done.err
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py"] == []
+
+
+def test_the_commands_of_the_tutorial_run(scoregen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, but for fewer molecules, fewer steps and no relaxation with GFN2."""
+    monkeypatch.chdir(tmp_path)
+    fewer = {"design": ("-n", 3, "--steps", 25), "shortlist": ("-n", 2), "evaluate": ("--strain", "mmff")}
+    ran = []
+    for block in re.findall(r"^```sh\n(.*?)^```", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL):
+        if block.startswith("cat"):
+            subprocess.run(["sh", "-c", block], check=True)
+            continue
+        words = shlex.split(block.replace("\\\n", " "))
+        done = scoregen(*words[1:], *fewer[words[1]])
+        assert done.code in (0, 1), done.err
+        ran.append(words[1])
+    assert ran == ["design", "design", "shortlist", "evaluate"]
+    assert len(list(read_blocks(tmp_path / "shortlist.sdf"))) >= 1
+    with open(tmp_path / "grown.csv") as stream:
+        row = next(csv.DictReader(stream))
+    assert {"logp", "tpsa", "score", "misses"} <= set(row)
+    assert (tmp_path / "checked.csv").exists()

@@ -104,8 +104,9 @@ class CandidateTask:
         for name in list(data.sources) or known:
             records = self._usable(self.cache.select(source=name, split="train"))
             if not len(records):
+                placed = " with 3D coordinates" if model.network.coordinates else ""
                 raise InputError(
-                    f"data.sources: no training record of '{name}' in {data.cache}; it has {known}"
+                    f"data.sources: no training record of '{name}'{placed} in {data.cache}; it has {known}"
                 )
             self.pools.append(Pool(records, sizes))
             held_out = self._usable(self.cache.select(source=name, split="dev"))
