@@ -45,8 +45,12 @@ def noised(sde: SDE, x0: Tensor, space: Space, *, times: TimeSampler, noise: Noi
         step: key of this draw.
     """
     t = times(noise.uniform(step, stage=255), sde).to(x0.device)
+    return noised_at(sde, x0, space, t, noise.normal(space, step))
+
+
+def noised_at(sde: SDE, x0: Tensor, space: Space, t: Tensor, n: Tensor) -> Noised:
+    """Data noised to given times ``(B,)`` with given shaped noise; see :func:`noised`."""
     alpha, sigma = sde.marginal(t)
-    n = noise.normal(space, step)
     x = space.expand(alpha.to(x0.dtype), x0) * space.project(x0) + space.expand(sigma.to(x0.dtype), x0) * n
     return Noised(x, t, alpha, sigma)
 

@@ -100,6 +100,15 @@ class Noise:
         """Shaped noise ``n ∼ N(0, Σ)`` of ``space``: keyed, coloured, projected; see :meth:`white`."""
         return space.color(self.white(space, step, stage))
 
+    def gumbel(self, space: Space, step: int, stage: int = 0) -> Tensor:
+        """Standard Gumbel variates shaped as a state of ``space``, for the Gumbel-max trick.
+
+        ``argmax(log p + g)`` over the categories is a sample of p (Maddison, Tarlow & Minka 2014). They are
+        :meth:`white` at their quantiles, so one key gives one of the two, not both independently.
+        """
+        log_uniform: Tensor = torch.special.log_ndtr(self.white(space, step, stage))
+        return -(-log_uniform).log()
+
     def uniform(self, step: int, stage: int = 0) -> Tensor:
         """One uniform in (0, 1] a sample, float64 ``(B,)``."""
         words = self._words(torch.zeros_like(self.ids), self.ids, step, stage)

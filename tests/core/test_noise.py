@@ -48,6 +48,18 @@ def test_uniforms_are_uniform_and_never_zero() -> None:
     assert float(u.max()) <= 1
 
 
+def test_gumbels_are_gumbel_and_choose_with_the_given_chances() -> None:
+    space, noise = dense(50, 2000), Noise(7, torch.arange(50))
+    g = noise.gumbel(space, 3)
+    assert stats.kstest(g.flatten().numpy(), "gumbel_r").pvalue > 1e-3
+    assert torch.equal(g, noise.gumbel(space, 3))
+    p = torch.tensor([0.7, 0.25, 0.05, 0.0], dtype=torch.float64)
+    chosen = (p.log() + g.reshape(-1, 4)).argmax(-1)
+    shares = torch.bincount(chosen, minlength=4) / len(chosen)
+    torch.testing.assert_close(shares, p, atol=4.5 / len(chosen) ** 0.5, rtol=0, check_dtype=False)
+    assert float(shares[3]) == 0
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from scoregen.core.denoiser import Denoiser, Prediction
 from scoregen.core.fields import ProductSpace
@@ -27,7 +28,11 @@ from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES
 LEVELS = LogNormalTimes(-0.5, 0.6)
 """Where the steps are: categories are decided between noise of two and of a quarter."""
 
+HARD = 0.35
+"""Noise of categories above which a sample of the estimate is renoised, and below which the estimate is."""
+
 _SELECT = 23  # stream of the generators that select
+_CHOOSE = 1  # stage of the keyed noise that samples estimates
 
 
 @dataclass(frozen=True)
@@ -61,24 +66,32 @@ class Schedule:
         temperature: exponent 1/τ of the estimated probabilities; below 1 the likelier becomes likelier still.
         guidance: weight of the wanted properties; 1 is the model's own, 0 leaves them out.
         sigma: noise level of categories to begin with; None is the model's highest.
+        hard: renoise a sample of the estimated categories while their noise is above this.
         selection: of draws by what they become; None for none.
     """
 
-    steps: int = 50
+    steps: int
     temperature: float = 1.0
     guidance: float = 1.0
     sigma: float | None = None
+    hard: float = HARD
     selection: Selection | None = None
 
 
 class Drawing:
     """A denoiser for one batch: it sees its own last estimate, sharpens, guides and selects; serves one run.
 
+    What it returns is to be renoised. The mean of what an atom may be is no atom, and renoising it again and
+    again makes the likely likelier; so, under noise that hides single atoms anyway, it returns a sample. With
+    independent atoms and an exact estimate every step then keeps their distribution. Where the noise tells
+    atoms apart, samples of neighbours that do not fit each other would stay, and means are returned.
+
     Args:
         denoiser: the model.
         condition: of the batch.
         space: of the packed state.
-        schedule: gives temperature, guidance and selection.
+        schedule: gives temperature, guidance and where estimates are sampled.
+        noise: of the run, which fixes the samples.
         contest: who is selected; None where nobody is.
     """
 
@@ -88,9 +101,11 @@ class Drawing:
         condition: Condition,
         space: ProductSpace,
         schedule: Schedule,
+        noise: Noise,
         contest: Contest | None = None,
     ):
         self.denoiser, self.condition, self.space, self.schedule = denoiser, condition, space, schedule
+        self.noise = noise
         told = bool(condition.properties.isfinite().any())
         self.free = condition.without_properties() if told and schedule.guidance != 1 else None
         self.contest, self.calls = contest, 0
@@ -110,7 +125,22 @@ class Drawing:
         self.condition = self.condition.with_estimate(x0)
         if self.free is not None:
             self.free = self.free.with_estimate(x0)
+        if self._sigma(prediction) > self.schedule.hard:
+            x0 = self.space.pack(self._sampled(estimate))
         return replace(prediction, x0=x0)
+
+    def _sigma(self, prediction: Prediction) -> float:
+        """The noise of categories; all draws of a batch are at one time."""
+        return float(self.space.unpack(prediction.sigma)["atoms"].max())
+
+    def _sampled(self, estimate: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One-hot samples of the categories (Gumbel-max); the rest as it is."""
+        gumbel = self.space.unpack(self.noise.gumbel(self.space, self.calls, _CHOOSE))
+        chosen = {name: (estimate[name].log() + gumbel[name]).argmax(-1) for name in ("atoms", "bonds")}
+        return estimate | {
+            name: one_hot(index, estimate[name].shape[-1]).to(estimate[name])
+            for name, index in chosen.items()
+        }
 
     def _guided(self, name: str, told: Tensor, plain: Tensor) -> Tensor:
         """Classifier-free guidance (Ho & Salimans 2022), of categories in their log-probabilities."""
@@ -194,13 +224,14 @@ def draw_candidates(
         if selection is not None and jury is not None:
             keys = [draw.key for draw in chosen]
             contest = Contest(selection, jury, condition.layout, schedule.steps, seed, keys)
+        noise = Noise(seed, torch.tensor([draw.key for draw in chosen], device=device))
         packed = sample(
-            Drawing(denoiser, condition, space, schedule, contest),
+            Drawing(denoiser, condition, space, schedule, noise, contest),
             denoiser.sde,
             space,
             solver=Renoise(),
             grid=quantile_grid(denoiser.sde, schedule.steps, LEVELS, sigma_max=schedule.sigma),
-            noise=Noise(seed, torch.tensor([draw.key for draw in chosen], device=device)),
+            noise=noise,
             start=_start(chosen, space),
         )
         for i, arrays in zip(chunk, read(condition.layout, space.unpack(packed)), strict=True):

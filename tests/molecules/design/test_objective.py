@@ -96,6 +96,42 @@ def test_the_loss_falls(cache, coordinates):
         assert sum(float(a[name]) for a in after) < sum(float(b[name]) for b in before), name
 
 
+def test_the_estimate_told_is_of_more_noise_and_of_other_noise(cache):
+    made = task(cache, coordinates=True)
+    denoiser = build_denoiser(made.model)
+    calls = []
+
+    def spy(x, t, space, condition):
+        calls.append((x, t, space, condition))
+        return denoiser(x, t, space, condition)
+
+    spy.sde = denoiser.sde
+    told = 0
+    for step in range(12):
+        calls.clear()
+        batch = made.batch(step)
+        made.loss(spy, batch, step)
+        x, t, space, condition = calls[-1]
+        assert (condition.estimate is None) == (len(calls) == 1)
+        if len(calls) == 1:
+            continue
+        told += 1
+        before, earlier, _, bare = calls[0]
+        assert bare.estimate is None
+        assert not condition.estimate.requires_grad
+        assert (t <= earlier).all()
+        assert (earlier < 1.36 * t).all()
+        clean = space.pack(batch.candidates.fields(True))
+        one, other = (
+            (space.unpack(state)["bonds"] - space.unpack(clean)["bonds"])
+            / denoiser.sde.marginal(time)[1][:, 1].float()[space.fields["bonds"].index, None]
+            for state, time in ((x, t), (before, earlier))
+        )
+        assert float(one.square().mean()) == pytest.approx(1.0, abs=0.1)
+        assert abs(float((one * other).mean())) < 0.05
+    assert 2 <= told <= 10
+
+
 def test_a_fresh_model_knows_no_more_than_the_prior(cache):
     """At the highest noise the loss of the bonds is the entropy of the prior, within what the data differ."""
     made = task(cache, log_sigma_mean=math.log(5), log_sigma_std=1e-3)

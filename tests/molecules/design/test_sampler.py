@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from scoregen.molecules.chem import standardise
-from scoregen.molecules.design.sampler import Draw, Schedule, draw_candidates, sharpened
+from scoregen.molecules.design.objective import build_denoiser
+from scoregen.molecules.design.sampler import HARD, Draw, Schedule, draw_candidates, sharpened
 from scoregen.molecules.design.shaping import seed_state
-from tests.molecules.design.helpers import small_model
+from scoregen.molecules.design.tokens import NUM_ORDERS, NUM_TOKENS
+from tests.molecules.design.helpers import small_config, small_model
 
 QUICK = Schedule(steps=4)
 
@@ -58,6 +60,45 @@ def test_sharpened_probabilities():
     p = torch.tensor([[0.6, 0.3, 0.1]])
     torch.testing.assert_close(sharpened(p, 0.5), p**2 / (p**2).sum())
     assert sharpened(p, 1.0) is p
+
+
+def independent_atoms(chances):
+    """An exact denoiser of atoms that know nothing of each other: the network that has learned nothing."""
+    model = build_denoiser(small_config()).eval()
+    chances = torch.tensor(chances)
+    with torch.no_grad():
+        model.network.to_atoms.bias.zero_()
+        model.network.token_prior.fill_(-40.0)
+        model.network.token_prior[: len(chances)] = chances.log()
+    return model
+
+
+def test_samples_of_the_estimate_keep_the_distribution_that_means_lose():
+    chances = [0.6, 0.3, 0.1]
+    model = independent_atoms(chances)
+    draws = [Draw(10, key) for key in range(300)]
+
+    def shares(hard, steps):
+        found = draw(model, draws, Schedule(steps=steps, hard=hard))
+        return np.bincount(np.concatenate([arrays["token"] for arrays in found]), minlength=3) / 3000
+
+    bound = 4.5 * np.sqrt(np.multiply(chances, np.subtract(1, chances)) / 3000)
+    for steps in (5, 40):
+        assert (np.abs(shares(0.0, steps) - chances) < bound).all()
+        assert (np.abs(shares(HARD, steps) - chances) < bound).all()
+    assert shares(np.inf, 40)[0] > shares(np.inf, 5)[0] > 0.6 + bound[0] / 4.5
+    assert shares(np.inf, 40)[2] < 0.1 - bound[2]
+
+
+def test_samples_of_the_estimate_keep_to_what_is_allowed():
+    tokens = np.zeros((6, NUM_TOKENS), bool)
+    tokens[:, [2, 5]] = True
+    orders = np.ones((15, NUM_ORDERS), bool)
+    orders[3:, 1:] = False
+    draws = [Draw(6, key, kept=np.ones(6, bool), tokens=tokens, orders=orders) for key in range(20)]
+    for arrays in draw(small_model(), draws, Schedule(steps=4, hard=0.0)):
+        assert np.isin(arrays["token"], [2, 5]).all()
+        assert (arrays["bond"] < [1, 4]).all()  # of the first three pairs: 0–1, 0–2, 0–3
 
 
 def test_guidance_of_one_is_the_told_model_and_zero_the_untold():
