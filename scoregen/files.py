@@ -5,9 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .errors import InputError
+
+
+def spared(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse outputs that would overwrite an input.
+
+    Args:
+        outputs: files to be written.
+        inputs: files that are read; what is no file is passed over.
+
+    Raises:
+        InputError: one is both.
+    """
+    read = {Path(source).resolve(): source for source in inputs if os.path.isfile(source)}
+    for target in outputs:
+        if (source := read.get(target.resolve())) is not None:
+            raise InputError(f"{source} would be overwritten; choose another name for -o")
 
 
 @contextmanager

@@ -76,6 +76,9 @@ def main() -> None:
     except ScoregenError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        typer.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -19,7 +19,7 @@ def design(
     model: Annotated[
         str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
     ] = "design-druglike",
-    steps: Annotated[int | None, typer.Option(help="Network calls a draw.", show_default="100")] = None,
+    steps: Annotated[int | None, typer.Option(help="Network calls a draw.", show_default="40")] = None,
     atoms: Annotated[
         str | None, typer.Option(metavar="LO-HI", help="Heavy atoms; as the model was trained if left out.")
     ] = None,
@@ -57,7 +57,8 @@ def design(
         typer.Option("--filter", metavar="NAME", help="druglike, leadlike, pains, sa=4, … drop the others."),
     ] = None,
     rank: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Best first by qed, sa, logp, …; else by the targets.")
+        str | None,
+        typer.Option(metavar="NAME[:END]", help="Best first by qed, sa, logp:low, …; else by the targets."),
     ] = None,
     known: Annotated[
         Path | None, typer.Option(help="Molecules you know (.smi .csv .sdf): marked where they come again.")
@@ -81,18 +82,33 @@ def design(
 
     Exit code: 0 all wanted, 1 fewer (the reasons on stderr), 2 wrong usage.
     """
+    from scoregen.files import spared
     from scoregen.molecules.conformers import ConformerGenerator
     from scoregen.molecules.design.assess import AssessSettings
+    from scoregen.molecules.design.criteria import check_descriptor, parse_criterion
     from scoregen.molecules.design.generator import CandidateGenerator
     from scoregen.molecules.design.novelty import hashes_of_file
-    from scoregen.molecules.design.pipeline import run_design, table_path
-    from scoregen.molecules.design.request import SELECTION, Request
+    from scoregen.molecules.design.pipeline import outputs, run_design
+    from scoregen.molecules.design.request import Request, competing
     from scoregen.molecules.design.targets import parse_atoms
+    from scoregen.molecules.records import SdfWriter
 
     from .ui import emit, pick_device, progress
 
     # What is asked for is read first: a slip shows at once, not after the model has loaded.
+    SdfWriter(out)  # refuses a wrong suffix
+    read = (known, scaffold, link, similar, resemble, (score or "").rpartition(":")[0])
+    spared(outputs(out), [source for source in read if source])
+    order = None
+    if rank is not None:
+        check_descriptor(rank.partition(":")[0])
+        order = parse_criterion(rank)
     parts = _read(wanted or [], filters or [], scaffold, link, similar, score, resemble)
+    parts |= {"n": n, "seed": seed, "guidance": guidance, "strength": strength, "tries": tries}
+    parts["selection"] = competing(particles)
+    if steps is not None:
+        parts["steps"] = steps
+    request = Request(**parts)
     settings = AssessSettings(
         known=None if known is None else hashes_of_file(known),
         pose="mol_fast" if pose else None,
@@ -100,28 +116,23 @@ def design(
     )
     settings.check()
     generator = CandidateGenerator.from_pretrained(model, pick_device(device))
-    parts |= {"n": n, "seed": seed, "guidance": guidance, "strength": strength, "tries": tries}
-    parts["selection"] = None if particles == 1 else replace(SELECTION, particles=particles)
-    if steps is not None:
-        parts["steps"] = steps
     if atoms is not None:
-        parts["atoms"] = parse_atoms(atoms, generator.limits)
-    request = Request(**parts)
+        request = replace(request, atoms=parse_atoms(atoms, generator.limits))
     conformers = ConformerGenerator.from_pretrained(conformer_model, pick_device(device))
     with progress("candidates") as on_done:
         summary = run_design(
-            request, out, generator, conformers, settings=settings, rank=rank, on_done=on_done
+            request, out, generator, conformers, settings=settings, rank=order, on_done=on_done
         )
     files: dict[str, Any] = {}
     if page and summary.written:
         from scoregen.report.gallery import gallery
 
-        target = table_path(out).with_suffix(".html")
+        _, table, target = outputs(out)
         title = f"{summary.written} candidates"
         lead = f"{title} drawn by {Path(generator.name).name}, seed {seed}."
         gallery(
             out,
-            table_path(out),
+            table,
             target,
             title=title,
             lead=lead,
@@ -179,6 +190,8 @@ def _tell_losses(summary: Summary) -> None:
     for name in ("duplicates", "lost"):
         if count := draws.get(name):
             lines.append(f"{name}: {count}")
+    if summary.unscored:
+        lines.append(f"the score failed on {summary.unscored} of {summary.written}")
     lines += [f"no shape: {reason} ({count})" for reason, count in summary.shapeless.items()]
     for line in lines:
         typer.echo(f"note: {line}", err=True)

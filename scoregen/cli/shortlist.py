@@ -34,8 +34,9 @@ def shortlist(
 
     Exit code: 0 all wanted, 1 fewer (the reasons on stderr), 2 wrong usage.
     """
+    from scoregen.molecules.design.criteria import parse_criterion
     from scoregen.molecules.design.filters import parse_filter
-    from scoregen.molecules.design.shortlist import parse_criterion
+    from scoregen.molecules.design.pipeline import outputs
     from scoregen.molecules.design.shortlist import shortlist as choose
 
     from .ui import emit
@@ -52,9 +53,9 @@ def shortlist(
     if page:
         from scoregen.report.gallery import gallery
 
-        target = Path(found.table).with_suffix(".html")
+        _, table, target = outputs(out)
         lead = f"The best {found.written} of {found.read} records by {', '.join(rank or ['qed'])}."
-        gallery(out, found.table, target, title="Shortlist", lead=lead)
+        gallery(out, table, target, title="Shortlist", lead=lead)
         shown["page"] = str(target)
     for reason, count in found.left_out.most_common():
         typer.echo(f"note: left out, {reason}: {count}", err=True)

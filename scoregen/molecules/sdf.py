@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,14 @@ def parse_block(block: Block) -> Mol:
         problems = Chem.DetectChemistryProblems(raw)
         reason = problems[0].Message() if problems else "RDKit cannot sanitise it"
         raise InputError(f"chemically impossible: {reason}")
+
+
+def number(item: object) -> float:
+    """The value of a data item; NaN where it is none."""
+    try:
+        return float(str(item))
+    except ValueError:
+        return math.nan
 
 
 def properties(block: Block) -> dict[str, str]:

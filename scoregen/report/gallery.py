@@ -20,7 +20,7 @@ from scoregen.files import atomic_path
 from scoregen.molecules.chem import canonical_smiles, has_3d
 from scoregen.molecules.design.kept import Scaffold
 from scoregen.molecules.design.targets import Target
-from scoregen.molecules.sdf import Block, parse_block, properties, read_blocks
+from scoregen.molecules.sdf import Block, number, parse_block, properties, read_blocks
 
 from .molecules import describe, drawing
 from .page import MoleculeCard, Section, build_page
@@ -161,7 +161,7 @@ def candidates(
         template = Chem.Mol(scaffold.mol)
         rdCoordGen.AddCoords(template)
     cards = []
-    for number, (mol, row, atoms) in enumerate(zip(mols, rows, kept, strict=True), 1):
+    for place, (mol, row, atoms) in enumerate(zip(mols, rows, kept, strict=True), 1):
         figures = _figures(row)
         title = mol.GetProp("_Name").strip() if mol.HasProp("_Name") else ""
         if has_3d(mol):
@@ -169,7 +169,7 @@ def candidates(
         smiles = canonical_smiles(mol)
         cards.append(
             Candidate(
-                name=title if title not in ("", smiles) else f"Candidate {number}",
+                name=title if title not in ("", smiles) else f"Candidate {place}",
                 smiles=smiles,
                 facts=describe(mol, 1, 0.0),
                 drawing=drawing(mol, (300, 230), kept=atoms, template=template, bond=26.0),
@@ -270,17 +270,10 @@ def _figures(row: Row) -> dict[str, float]:
         column = str(name).strip().lower()
         for figure in FIGURES:
             if column == figure.column or column in figure.also:
-                value = _number(text)
+                value = number(text)
                 if math.isfinite(value):
                     found.setdefault(figure.column, value)
     return found
-
-
-def _number(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return math.nan
 
 
 def _alerts(row: Row) -> list[str]:

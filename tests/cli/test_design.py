@@ -71,6 +71,10 @@ def test_tries_that_run_out_are_told(scoregen, tmp_path: Path) -> None:
         (["--similar", "CCO", "--atoms", "3-5"], "--similar varies a whole molecule"),
         (["--link", "nowhere.sdf"], "no such SDF file"),
         (["--rank", "nice"], "--rank nice: unknown descriptor"),
+        (["--rank", "logp"], "say which end is better"),
+        (["--particles", "0"], "--particles must be at least 1"),
+        (["--scaffold", "*N"], "*N: no token for NH3, so it cannot be kept"),
+        (["--scaffold", "*c1ccc([B-](F)(F)F)cc1"], "no token for B-1"),
         (["--model", "nowhere"], "model 'nowhere' not found"),
     ],
 )
@@ -81,6 +85,15 @@ def test_wishes_that_cannot_be_served(scoregen, tmp_path: Path, wish: list[str],
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_an_input_is_not_overwritten(scoregen, tmp_path: Path) -> None:
+    known = tmp_path / "mine.csv"
+    known.write_text("smiles\nCCO\n")
+    done = scoregen("design", *QUICK, "--known", known, "-o", tmp_path / "mine.sdf")
+    assert done.code == 2
+    assert "mine.csv would be overwritten; choose another name for -o" in done.err
+    assert known.read_text() == "smiles\nCCO\n"
 
 
 def test_overlapping_fragments_are_named(scoregen, tmp_path: Path) -> None:

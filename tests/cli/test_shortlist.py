@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from rdkit import Chem
+from rdkit.Chem import AllChem
 
 from scoregen.molecules.sdf import read_blocks
 
@@ -33,6 +35,16 @@ def test_from_a_score_to_a_shortlist(scoregen, tmp_path: Path) -> None:
     assert [row["place"] for row in rows] == ["1", "2", "3"]
     page = Path(found["page"]).read_text()
     assert all(row["name"] in page for row in rows)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(scoregen, tmp_path: Path) -> None:
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    AllChem.EmbedMolecule(mol, randomSeed=1)
+    with Chem.SDWriter(str(tmp_path / "one.sdf")) as writer:
+        writer.write(mol)
+    done = scoregen("shortlist", tmp_path / "one.sdf", "-n", "1", "-o", tmp_path / "one.sdf" / "short.sdf")
+    assert done.code == 1
+    assert re.fullmatch(r"error: \S*one\.sdf\S*: .+\n", done.err), done.err
 
 
 def test_wrong_usage_is_one_line(scoregen, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class AssessSettings:
         pose_limit: valid molecules it is done for, from the first; None: all.
         strain: a method of :func:`~scoregen.molecules.design.strain.strain`; None leaves it out.
         strain_limit: valid molecules it is done for, from the first; None: all.
-        timeout: seconds for one calculation of strain.
+        timeout: seconds for one calculation of strain, and for one check of ``"mol"``.
     """
 
     descriptors: Sequence[str] = tuple(DESCRIPTORS)
@@ -223,14 +223,15 @@ def _describe(row: Row, mol: Mol, settings: AssessSettings, number: int) -> None
     if settings.filters:
         attempt("filter", lambda: {"filter": first_reason(flat, settings.filters) or ""})
     if (level := settings.pose) is not None and _within(number, settings.pose_limit):
-        attempt("pose", lambda: _pose(mol, level))
+        attempt("pose", lambda: _pose(mol, level, settings.timeout))
     if (method := settings.strain) is not None and _within(number, settings.strain_limit):
         attempt("strain", lambda: _strain(mol, method, settings.timeout))
     row["error"] = "; ".join(errors)
 
 
-def _pose(mol: Mol, level: str) -> Row:
-    found = pose.check_pose(mol, level)
+def _pose(mol: Mol, level: str, timeout: float | None) -> Row:
+    # The other checks take no time to speak of, and a process of its own does.
+    found = pose.check_pose(mol, level, timeout if level == "mol" else None)
     return {"pose_ok": found.passed, "pose_failed": ";".join(found.failed)}
 
 

@@ -163,6 +163,11 @@ def first_reason(mol: Mol, filters: Iterable[Rule]) -> str | None:
     return next((reason for check in filters if (reason := check(mol)) is not None), None)
 
 
+def named(reason: str) -> str:
+    """The filter that gave a reason, without the particulars, so that counts add up."""
+    return reason.split(":", maxsplit=1)[0].split(" ", maxsplit=1)[0]
+
+
 def _above(mol: Mol, limits: dict[str, float]) -> list[str]:
     values = describe(mol, limits)
     return [f"{name} {values[name]:.4g} > {limit}" for name, limit in limits.items() if values[name] > limit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +20,13 @@ from scoregen.molecules.chem import canonical_smiles
 from scoregen.molecules.sampler import sample_key
 
 from .encode import decode
+from .filters import named
 from .novelty import read_hashes
 from .objective import CandidateModelConfig
 from .request import Request
 from .sampler import Draw, Schedule, draw_candidates
 from .scores import Jury
+from .selection import worth
 from .shaping import allowances, draw_sizes, draw_values, seed_state, sizes_of_mass, walked
 from .tokens import PROPERTIES, PROPERTY_SCALES
 from .validity import kind, problem
@@ -49,7 +51,7 @@ class Tally:
         lost: those that did not keep what was to be kept.
         duplicates: valid ones seen before.
         filtered: those that a filter dropped, by reason.
-        kept: candidates accepted.
+        kept: candidates accepted, whether they were taken or not.
     """
 
     drawn: int = 0
@@ -165,23 +167,55 @@ class CandidateGenerator:
         centre, width = PROPERTY_SCALES[place]
         return sizes_of_mass(centre + width * float(properties[place]), law["mean"], law["std"])
 
-    def _within(self, sizes: tuple[int, int]) -> tuple[int, int]:
-        """Sizes of a reference, moved into what this model makes."""
-        low, high = (min(max(size, self.limits[0]), self.limits[1]) for size in sizes)
-        return low, high
+    def check(self, request: Request) -> None:
+        """Raise where this model cannot make what is asked for.
 
-    def draw(self, request: Request, first: int, count: int) -> list[Mol]:
+        Raises:
+            InputError: a reference or a molecule to vary that is larger or smaller than what it makes, a
+                shape for a model without coordinates, or an atom to keep that no candidate has.
+        """
+        if (kept := request.scaffold) is not None:
+            try:
+                walked(kept)
+            except InputError as error:
+                raise InputError(
+                    f"{kept.source}: {error}, so it cannot be kept; give another piece"
+                ) from None
+        low, high = self.limits
+        reference = None if request.shape is None else request.shape.mol
+        for flag, mol in (("--shape", reference), ("--similar", request.similar)):
+            if mol is not None and not low <= (count := mol.GetNumHeavyAtoms()) <= high:
+                raise InputError(
+                    f"{flag}: {count} heavy atoms; model '{self.name}' makes {low} to {high}, choose another"
+                )
+        if request.shape is not None and not self.config.network.coordinates:
+            raise InputError(f"--shape: model '{self.name}' draws no coordinates; choose one that does")
+
+    def _sizes_of(self, request: Request, least: int) -> tuple[int, int] | None:
+        """Fewest and most heavy atoms asked for: said, or those of the shape; None where nothing says."""
+        if request.atoms is not None or request.shape is None:
+            return request.atoms
+        fewest, most = request.shape.sizes
+        low, high = self.limits
+        return max(fewest, low), max(min(most, high), least)
+
+    def draw(self, request: Request, first: int, count: int, jury: Jury | None = None) -> list[Mol]:
         """Molecules as drawn, numbers ``first`` to ``first + count``: not checked, not sanitised.
 
         What a number gives does not depend on how many are drawn with it. Where draws compete they do so in
         groups of consecutive numbers, and whole groups are drawn.
 
+        Args:
+            request: what is wanted.
+            first: number of the first one.
+            count: how many.
+            jury: scores draws that compete; by default a new one.
+
         Raises:
             InputError: a wish that this model cannot serve, or a score that fails on every molecule.
         """
+        self.check(request)
         coordinates = self.config.network.coordinates
-        if request.shape is not None and not coordinates:
-            raise InputError(f"--shape: model '{self.name}' draws no coordinates; choose one that does")
         seed = None if request.similar is None else seed_state(request.similar, coordinates)
         sigma = None
         if request.similar is not None:
@@ -202,7 +236,7 @@ class CandidateGenerator:
             schedule,
             request.seed,
             coordinates=coordinates,
-            jury=Jury(request.scores) if request.scores else None,
+            jury=jury or (Jury(request.scores) if request.scores else None),
         )
         mols = [decode(a) for a in arrays[first - begin : first - begin + count]]
         if request.scaffold is None:
@@ -224,8 +258,7 @@ class CandidateGenerator:
         rng = np.random.default_rng((_SIZES, abs(request.seed), leader))
         least = 2 if request.scaffold is None else request.scaffold.size + 1
         likely = None if properties is None else self._sizes_for(properties)
-        atoms = request.atoms or (None if request.shape is None else self._within(request.shape.sizes))
-        size = int(draw_sizes(self.sizes, atoms, least, 1, rng, likely)[0])
+        size = int(draw_sizes(self.sizes, self._sizes_of(request, least), least, 1, rng, likely)[0])
         if request.scaffold is None:
             return Draw(size, key, properties)
         return Draw(size, key, properties, *allowances(request.scaffold, size))
@@ -241,18 +274,21 @@ class Hunt:
 
     def __init__(self, generator: CandidateGenerator, request: Request):
         self.generator, self.request, self.tally = generator, request, Tally()
+        self._jury = Jury(request.scores) if request.scores else None
         self._seen: set[str] = set()
-        self._waiting: deque[tuple[int, Mol]] = deque()
+        self._waiting: deque[Candidate] = deque()
         if request.similar is not None:
             self._seen.add(canonical_smiles(request.similar, stereo=False))
 
     @property
     def left(self) -> int:
-        """Draws that may still be made."""
-        return self.request.n * self.request.tries - self.tally.drawn
+        """Draws that may still be made; the last group of those that compete may go beyond."""
+        return max(self.request.n * self.request.tries - self.tally.drawn, 0)
 
     def take(self, count: int, on_done: Callable[[int, int], None] | None = None) -> list[Candidate]:
         """The next accepted candidates; fewer than ``count`` when the tries are used up.
+
+        Of draws that competed with each other, the best come first.
 
         Args:
             count: how many.
@@ -262,25 +298,36 @@ class Hunt:
             InputError: a wish that this model cannot serve.
         """
         accepted: list[Candidate] = []
-        while len(accepted) < count and self.left:
-            if not self._waiting:
-                self._refill(count - len(accepted))
-            number, mol = self._waiting.popleft()
-            found = self._accept(mol, number)
-            if found is not None:
-                accepted.append(found)
-            if on_done is not None and not self._waiting:
-                on_done(len(accepted), count)
+        while len(accepted) < count and (self._waiting or self.left):
+            if self._waiting:
+                accepted.append(self._waiting.popleft())
+                continue
+            self._refill(count - len(accepted))
+            if on_done is not None:
+                on_done(min(len(accepted) + len(self._waiting), count), count)
         return accepted
 
     def _refill(self, wanted: int) -> None:
-        """Draw as many as are likely to give ``wanted``, in whole groups."""
+        """Draw as many as are likely to give ``wanted``, in whole groups, and look at all of them."""
         tally, group = self.tally, self.request.group
         rate = max(tally.kept / tally.drawn, 0.05) if tally.drawn else 0.9
         count = min(math.ceil(wanted / rate), max(BATCH, group), self.left)
         first = tally.drawn
         last = first + count + -(first + count) % group
-        self._waiting.extend(enumerate(self.generator.draw(self.request, first, last - first), start=first))
+        drawn = self.generator.draw(self.request, first, last - first, self._jury)
+        for begin in range(0, len(drawn), group):
+            for place in self._best_first(drawn[begin : begin + group]):
+                found = self._accept(drawn[begin + place], first + begin + place)
+                if found is not None:
+                    self._waiting.append(found)
+
+    def _best_first(self, group: Sequence[Mol]) -> list[int]:
+        """Places of draws that competed, by the mean of their quantiles in all scores."""
+        if self._jury is None:
+            return list(range(len(group)))
+        values = self._jury.values([Chem.Mol(mol) for mol in group])
+        order: list[int] = np.argsort(-worth(values), kind="stable").tolist()
+        return order
 
     def _accept(self, mol: Mol, number: int) -> Candidate | None:
         tally, request = self.tally, self.request
@@ -302,7 +349,7 @@ class Hunt:
         self._seen.add(key)
         for check in request.filters:
             if reason := check(mol):
-                tally.filtered[reason.split(":")[0].split(" ")[0]] += 1
+                tally.filtered[named(reason)] += 1
                 return None
         tally.kept += 1
         return Candidate(mol, canonical_smiles(mol), number)

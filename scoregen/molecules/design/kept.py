@@ -15,9 +15,15 @@ from typing import Any
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import Atom, Mol
-from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 
 from scoregen.molecules.chem import has_3d
+
+_SIDES = {
+    Chem.BondStereo.STEREOZ: Chem.BondStereo.STEREOCIS,
+    Chem.BondStereo.STEREOE: Chem.BondStereo.STEREOTRANS,
+    Chem.BondStereo.STEREOCIS: Chem.BondStereo.STEREOCIS,
+    Chem.BondStereo.STEREOTRANS: Chem.BondStereo.STEREOTRANS,
+}
 
 MOVED = 1e-4
 """A kept atom may be found this far from where it was, Å: what an SDF's four decimals cost."""
@@ -57,23 +63,43 @@ class Scaffold:
         Chem.RemoveStereochemistry(flat)
         return Scaffold(flat, self.open, None, self.source)
 
-    def isomer(self, mol: Mol, most: int = 64) -> Mol | None:
-        """A stereoisomer of a molecule that keeps all, stated stereo too; None if there is none.
+    def isomer(self, mol: Mol) -> Mol | None:
+        """A molecule with the stereo that the scaffold states, and no other; None if it does not keep all.
 
         Args:
             mol: sanitised, without stereo. What the scaffold leaves open stays open.
-            most: stereoisomers that are looked at.
         """
-        if self.positions is not None or not stated_stereo(self.mol):
-            return mol if self.graph.contained(mol) is not None else None
         found = self.graph.contained(mol)
-        if found is None:
-            return None
-        options = StereoEnumerationOptions(tryEmbedding=False, unique=True, maxIsomers=most)  # type: ignore[no-untyped-call]
-        for whole in EnumerateStereoisomers(mol, options=options):  # type: ignore[no-untyped-call]
-            if self.contained(whole) is not None:
-                return _free_elsewhere(Chem.Mol(whole), set(found))
-        return None
+        if found is None or self.positions is not None or not stated_stereo(self.mol):
+            return mol if found is not None else None
+        whole = Chem.Mol(mol)
+        # A tag is right or wrong for its centre alone, so each is tried alone.
+        for centre, query in self._centres:
+            for tag in (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW):
+                whole.GetAtomWithIdx(found[centre]).SetChiralTag(tag)
+                if _matches(whole, query, found):
+                    break
+        for bond in self.mol.GetBonds():
+            if bond.GetStereo() in _SIDES:
+                ends = (found[bond.GetBeginAtomIdx()], found[bond.GetEndAtomIdx()])
+                image = whole.GetBondBetweenAtoms(*ends)
+                beside = [found[i] for i in bond.GetStereoAtoms()]
+                image.SetStereoAtoms(*(beside if image.GetBeginAtomIdx() == ends[0] else beside[::-1]))
+                image.SetStereo(_SIDES[bond.GetStereo()])
+        Chem.SetDoubleBondNeighborDirections(whole)  # or the next line forgets the double bonds
+        Chem.AssignStereochemistry(whole, cleanIt=True, force=True)
+        return whole if self.contained(whole) is not None else None
+
+    @cached_property
+    def _centres(self) -> list[tuple[int, Mol]]:
+        """Each centre with a stated configuration, and the graph with no other."""
+        found = []
+        for atom in self.mol.GetAtoms():
+            if atom.GetChiralTag() != Chem.ChiralType.CHI_UNSPECIFIED:
+                alone = Chem.Mol(self.graph.mol)
+                alone.GetAtomWithIdx(atom.GetIdx()).SetChiralTag(atom.GetChiralTag())
+                found.append((atom.GetIdx(), alone))
+        return found
 
     def contained(self, mol: Mol) -> tuple[int, ...] | None:
         """Where the kept atoms are in a finished molecule, if it keeps all that was to be kept.
@@ -155,10 +181,7 @@ class Scaffold:
             image = whole.GetBondBetweenAtoms(match[bond.GetBeginAtomIdx()], match[bond.GetEndAtomIdx()])
             if ("Bond_Double", image.GetIdx()) not in open_centres:
                 bond.SetStereo(Chem.BondStereo.STEREONONE)
-        settings: Any = Chem.SubstructMatchParameters()
-        settings.uniquify, settings.useChirality = False, True
-        settings.setExtraFinalCheck(lambda _, found: list(found) == list(match))
-        return bool(whole.HasSubstructMatch(query, settings))
+        return _matches(whole, query, match)
 
     @cached_property
     def _bonds(self) -> dict[frozenset[int], Chem.BondType]:
@@ -178,15 +201,12 @@ class Link(Scaffold):
         return tuple(tuple(i for i in piece if i in self.open) for piece in self.pieces)
 
 
-def _free_elsewhere(mol: Mol, kept: set[int]) -> Mol:
-    """Without the stereo of atoms that are not kept."""
-    for atom in mol.GetAtoms():
-        if atom.GetIdx() not in kept:
-            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
-    for bond in mol.GetBonds():
-        if not {bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()} <= kept:
-            bond.SetStereo(Chem.BondStereo.STEREONONE)
-    return mol
+def _matches(mol: Mol, query: Mol, match: Sequence[int]) -> bool:
+    """Whether a molecule shows the stereo of a query under this match."""
+    settings: Any = Chem.SubstructMatchParameters()
+    settings.uniquify, settings.useChirality = False, True
+    settings.setExtraFinalCheck(lambda _, found: list(found) == list(match))
+    return bool(mol.HasSubstructMatch(query, settings))
 
 
 def stated_stereo(mol: Mol) -> int:

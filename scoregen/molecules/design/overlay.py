@@ -16,6 +16,8 @@ from scoregen.molecules.prepare import is_sdf
 from scoregen.molecules.sdf import parse_block, read_blocks
 from scoregen.molecules.stereo import with_positions
 
+from .pinned import superposed
+
 SPARE = 3
 """Candidates have so many heavy atoms more or fewer than the reference, where nothing else is asked."""
 
@@ -41,24 +43,17 @@ class Overlay:
     def laid(self, mol: Mol) -> tuple[Mol, float]:
         """A copy of a molecule with 3D coordinates laid upon the reference, and the Tanimoto."""
         heavy = Chem.RemoveAllHs(mol)
-        before = np.asarray(heavy.GetConformer().GetPositions())
         tanimoto = rdShapeAlign.AlignMol(self.mol, heavy, useColors=False)[0]
-        after = np.asarray(heavy.GetConformer().GetPositions())
-        return with_positions(mol, _moved(mol.GetConformer().GetPositions(), before, after)), tanimoto
+        atoms = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 1]
+        places = np.asarray(heavy.GetConformer().GetPositions())
+        moved = superposed(np.asarray(mol.GetConformer().GetPositions()), atoms, places)
+        return with_positions(mol, moved), tanimoto
 
     @property
     def sizes(self) -> tuple[int, int]:
         """Fewest and most heavy atoms of candidates of this shape."""
         count = self.mol.GetNumHeavyAtoms()
         return max(count - SPARE, 2), count + SPARE
-
-
-def _moved(positions: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """``positions`` turned and shifted as ``before`` became ``after``."""
-    u, _, v = np.linalg.svd((before - before.mean(0)).T @ (after - after.mean(0)))
-    turn = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ v))]) @ v
-    moved: np.ndarray = (positions - before.mean(0)) @ turn + after.mean(0)
-    return moved
 
 
 def read_shape(text: str) -> Overlay:

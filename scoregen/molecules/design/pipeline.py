@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,12 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import Mol
 
-from scoregen.errors import InputError
 from scoregen.molecules.chem import canonical_smiles
 from scoregen.molecules.conformers import ConformerGenerator
 from scoregen.molecules.records import Record, SdfWriter, write_sdf
 
 from .assess import Assessment, AssessSettings, Row, assess, write_csv
-from .descriptors import DESCRIPTORS
-from .filters import LOWER_BOUNDS
+from .criteria import Criterion, check_descriptor
 from .generator import Candidate, CandidateGenerator
 from .request import Request
 from .scores import Jury
@@ -41,6 +40,7 @@ class Summary:
         output, table: the SDF and the CSV.
         draws: :meth:`scoregen.molecules.design.generator.Tally.as_dict`.
         shapeless: accepted graphs that got no sound 3D shape, by reason.
+        unscored: candidates on which the person's score failed.
         hits: share of the candidates that meet each target.
         candidates: summary of :func:`scoregen.molecules.design.assess.assess`.
     """
@@ -55,6 +55,7 @@ class Summary:
     table: str = ""
     draws: dict[str, Any] = field(default_factory=dict)
     shapeless: dict[str, int] = field(default_factory=dict)
+    unscored: int = 0
     hits: dict[str, float] = field(default_factory=dict)
     candidates: dict[str, Any] = field(default_factory=dict)
 
@@ -70,7 +71,7 @@ def run_design(
     conformers: ConformerGenerator,
     *,
     settings: AssessSettings | None = None,
-    rank: str | None = None,
+    rank: Criterion | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Candidates into an SDF, their values into a CSV of the same name; both appear whole, or not at all.
@@ -81,7 +82,8 @@ def run_design(
         generator: draws graphs.
         conformers: draws their shapes.
         settings: what is computed of each candidate.
-        rank: descriptor to order by, best first; None orders by targets and score, where there are any.
+        rank: descriptor to order by, its better end first; None orders by targets and score, where there are
+            any.
         on_done: progress, called with (candidates, wanted).
 
     Raises:
@@ -90,11 +92,13 @@ def run_design(
     started = time.monotonic()
     out = Path(out)
     SdfWriter(out)  # refuses a wrong suffix before any work is done
-    if rank is not None and rank not in DESCRIPTORS:
-        raise InputError(f"--rank {rank}: unknown descriptor; there are {', '.join(DESCRIPTORS)}")
+    if rank is not None:
+        check_descriptor(rank.name)
+    generator.check(request)
     summary = Summary(wanted=request.n, model=generator.name, output=str(out), table=str(table_path(out)))
     made = _shaped(request, generator, conformers, summary, on_done)
     made, own = _judged(made, request)
+    summary.unscored = int(np.isnan(own.get("score", np.zeros(0))).sum())
     settings = replace(settings or AssessSettings(), training=generator.training)
     found = assess([mol for _, mol in made], settings, sanitised=True)
     order = _order(found.rows, request.targets, rank, own)
@@ -103,7 +107,7 @@ def run_design(
         candidate, mol = made[i]
         facts = {"smiles": canonical_smiles(mol), "candidate": candidate.number, "seed": request.seed}
         name = f"{Path(generator.name).name}-{place}"
-        row: Row = {"name": name, **facts, **{k: float(v[i]) for k, v in own.items()}}
+        row: Row = {"name": name, **facts, **{k: _known(v[i]) for k, v in own.items()}}
         row |= _values(found.rows[i], request.targets)
         rows.append(row)
         properties = {**row, "model": generator.name}
@@ -115,6 +119,11 @@ def run_design(
     summary.candidates = found.summary
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def outputs(out: Path) -> tuple[Path, Path, Path]:
+    """The SDF, and the CSV and the HTML page of the same name."""
+    return out, table_path(out), table_path(out).with_suffix(".html")
 
 
 def table_path(out: Path) -> Path:
@@ -166,10 +175,14 @@ def _judged(
 ) -> tuple[list[tuple[Candidate, Mol]], dict[str, np.ndarray]]:
     """Candidates, laid upon the shape to resemble; and by column what else draws competed in, ``(n,)``.
 
-    A person's score is that of the graphs it was given while they were drawn.
+    Around a posed scaffold they stay where they are. A person's score is that of the graphs it was given
+    while they were drawn, NaN where it failed.
     """
     own: dict[str, np.ndarray] = {}
-    if request.shape is not None:
+    placed = request.scaffold is not None and request.scaffold.positions is not None
+    if request.shape is not None and placed:
+        own["shape"] = np.array([request.shape(mol) for _, mol in made])
+    elif request.shape is not None:
         laid = [request.shape.laid(mol) for _, mol in made]
         made = [(candidate, mol) for (candidate, _), (mol, _) in zip(made, laid, strict=True)]
         own["shape"] = np.array([tanimoto for _, tanimoto in laid])
@@ -177,23 +190,27 @@ def _judged(
         flat = [as_generated(candidate.mol) for candidate, _ in made]
         for mol in flat:
             Chem.RemoveStereochemistry(mol)
-        own["score"] = Jury((request.score,)).values(flat)[0]
+        own["score"] = Jury((request.score,), patience=math.inf).values(flat)[0]
     return list(made), own
 
 
 def _order(
-    rows: Sequence[Row], targets: Sequence[Target], rank: str | None, own: Mapping[str, np.ndarray]
+    rows: Sequence[Row], targets: Sequence[Target], rank: Criterion | None, own: Mapping[str, np.ndarray]
 ) -> list[int]:
     """Places of the rows, best first."""
     if rank is not None:
-        sign = -1 if rank in LOWER_BOUNDS else 1
-        return sorted(range(len(rows)), key=lambda i: sign * rows[i][rank])
+        name, sign = rank.name, rank.sign
+        return sorted(range(len(rows)), key=lambda i: -sign * rows[i][name])
     worth = np.zeros(len(rows))
     if targets:
         worth += quantiles(np.array([-misses(row, targets) for row in rows]))
     for values in own.values():
         worth += quantiles(np.nan_to_num(values, nan=-np.inf))
     return sorted(range(len(rows)), key=lambda i: -worth[i])
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _values(row: Row, targets: Sequence[Target]) -> Row:

@@ -2,15 +2,18 @@
 
 It ignores hydrogens and has no stereo check for molecules without a reference; see
 :mod:`scoregen.molecules.stereo` for that. On one core a drug-like molecule takes 0.1 to 0.2 s with
-``"mol_fast"`` and one to four seconds with ``"mol"``, which also compares its energy with that of 50 others.
+``"mol_fast"`` and one to four seconds with ``"mol"``, which also compares its energy with that of 50 others;
+of a cage it may embed these for hours, so give it a limit.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple
 
 import rdkit
@@ -60,20 +63,54 @@ def check_available(level: str = "mol") -> None:
             raise MissingExtra("posebusters", "chem") from None
 
 
-def check_pose(mol: Mol, level: str = "mol") -> Pose:
+def check_pose(mol: Mol, level: str = "mol", timeout: float | None = None) -> Pose:
     """Check the first conformer of a molecule.
 
     Args:
         mol: sanitised, with hydrogen atoms.
         level: one of :data:`LEVELS`.
+        timeout: seconds it may take, in a process of its own; None: any number, in this one.
 
     Raises:
         MissingExtra: PoseBusters is not installed.
-        InputError: no conformer, an unknown level, or PoseBusters failed on this molecule.
+        InputError: no conformer, an unknown level, or PoseBusters failed on this molecule or took too long.
     """
     check_available(level)
     if not mol.GetNumConformers():
         raise InputError("no 3D coordinates to check")
+    return _checked(mol, level) if timeout is None else _limited(mol, level, timeout)
+
+
+def _limited(mol: Mol, level: str, timeout: float) -> Pose:
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, mol, level), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        if not receiver.poll(timeout):
+            raise InputError(f"PoseBusters took longer than {timeout:g} s")
+        found = receiver.recv()
+    except EOFError:
+        raise InputError("PoseBusters died") from None
+    finally:
+        child.kill()
+        child.join()
+        receiver.close()
+    if isinstance(found, str):
+        raise InputError(found)
+    return Pose(*found)
+
+
+def _answer(sender: Connection, mol: Mol, level: str) -> None:
+    """In a process of its own: the outcome, or why there is none."""
+    try:
+        sender.send(tuple(_checked(mol, level)))
+    except InputError as error:
+        sender.send(str(error))
+
+
+def _checked(mol: Mol, level: str) -> Pose:
     # PoseBusters looks for conformer 0 by its number.
     placed = with_positions(mol, mol.GetConformer().GetPositions())
     with _own_logging():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rdkit.Chem import Mol
 
@@ -16,11 +16,22 @@ from .scores import Score
 from .selection import Selection
 from .targets import Target, misses
 
-STEPS = 100
+STEPS = 40
 """Network calls of a draw."""
 
 SELECTION = Selection()
 """Draws compete wherever there is something to compete in."""
+
+
+def competing(particles: int) -> Selection | None:
+    """The usual selection in groups of so many draws; None for 1.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if particles < 1:
+        raise InputError(f"--particles must be at least 1, got {particles}")
+    return None if particles == 1 else replace(SELECTION, particles=particles)
 
 
 @dataclass(frozen=True)

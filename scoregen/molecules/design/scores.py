@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,8 +19,10 @@ Score = Callable[[Mol], float]
 """More is better, NaN where nothing can be said. It is given a sanitised molecule with hydrogens as counts,
 without stereo, with coordinates of its heavy atoms where the model draws them, and must not change it."""
 
-_PATIENCE = 10
+PATIENCE = 10
 """Scores that may fail, all of them, before it is the function that is at fault."""
+
+_MODULE = "scoregen_score"
 
 
 class Jury:
@@ -27,11 +30,13 @@ class Jury:
 
     Args:
         scores: criteria.
+        patience: molecules, the first ones, on all of which a score may fail.
     """
 
-    def __init__(self, scores: Sequence[Score]):
-        self.scores = tuple(scores)
-        self._served, self._failed = False, 0
+    def __init__(self, scores: Sequence[Score], patience: float = PATIENCE):
+        self.scores, self.patience = tuple(scores), patience
+        self._served = [False] * len(self.scores)
+        self._failed = [0] * len(self.scores)
 
     def values(self, mols: Sequence[Mol]) -> np.ndarray:
         """Scores ``(C, K)`` of molecules as drawn; NaN for one that is not possible.
@@ -43,26 +48,28 @@ class Jury:
         for k, mol in enumerate(mols):
             if problem(mol) is None:
                 Chem.SanitizeMol(mol)
-                found[:, k] = [self._value(score, mol) for score in self.scores]
+                found[:, k] = [self._value(place, mol) for place in range(len(self.scores))]
         return found
 
-    def _value(self, score: Score, mol: Mol) -> float:
+    def _value(self, place: int, mol: Mol) -> float:
         try:
-            value = float(score(mol))
+            value = float(self.scores[place](mol))
         except Exception as error:  # a user's function: whatever it raises is a molecule it cannot score
-            self._failed += 1
-            if not self._served and self._failed >= _PATIENCE:
+            self._failed[place] += 1
+            if not self._served[place] and self._failed[place] >= self.patience:
                 raise InputError(
-                    f"the score failed on each of the first {self._failed} molecules, last on "
+                    f"the score failed on each of the first {self._failed[place]} molecules, last on "
                     f"{Chem.MolToSmiles(mol)}: {type(error).__name__}: {error}"
                 ) from error
             return np.nan
-        self._served = True
+        self._served[place] = True
         return value
 
 
 def read_score(text: str) -> Score:
-    """A function of a Python file, as ``my_scores.py:affinity``. The file is run.
+    """A function of a Python file, as ``my_scores.py:affinity``.
+
+    The file is run; it may import its neighbours.
 
     Raises:
         InputError: no such file, it does not run, or has no such function.
@@ -74,12 +81,15 @@ def read_score(text: str) -> Score:
     path = Path(file)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(f"{shown}: {file} is not a Python file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"{_MODULE}.{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file: whatever it raises, it does not run
+    except (Exception, SystemExit) as error:  # a user's file: whatever it raises, it does not run
         raise InputError(f"{shown}: running {file} failed: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not callable(found):

@@ -14,6 +14,7 @@ nothing and counts as the median, so selection does not repair what the model dr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +40,9 @@ class Selection:
 
     particles: int = 16
     pressure: float = 2.0
-    begin: float = 0.5
-    end: float = 0.85
-    times: int = 8
+    begin: float = 0.4
+    end: float = 0.7
+    times: int = 6
 
     def __post_init__(self) -> None:
         require(
@@ -68,7 +69,7 @@ class Selection:
             int ``(K,)``.
         """
         count = values.shape[1]
-        weights = np.exp(self.pressure * np.mean([quantiles(row) for row in values], axis=0))
+        weights = np.exp(self.pressure * worth(values))
         # Systematic resampling: one random number, and copies in proportion but for rounding.
         edges = np.cumsum(weights / weights.sum())
         points = (rng.random() + np.arange(count)) / count
@@ -76,6 +77,12 @@ class Selection:
         found = np.where(copies > 0, np.arange(count), -1)
         found[found < 0] = np.repeat(np.arange(count), np.maximum(copies - 1, 0))
         return found
+
+
+def worth(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Mean of the quantiles in all criteria, ``(C, K)`` → ``(K,)``: they count alike whatever their units."""
+    found: np.ndarray = np.mean([quantiles(row) for row in values], axis=0)
+    return found
 
 
 def quantiles(values: np.ndarray) -> np.ndarray:

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rdkit import DataStructs
 from rdkit.Chem import Mol
 
-from scoregen.errors import InputError
+from scoregen.errors import InputError, require
+from scoregen.files import spared
 from scoregen.molecules.chem import canonical_smiles, has_3d
 from scoregen.molecules.prepare import is_sdf
 from scoregen.molecules.records import Record, SdfWriter, write_sdf
-from scoregen.molecules.sdf import parse_block, properties, read_blocks
+from scoregen.molecules.sdf import Block, number, parse_block, properties, read_blocks
 
 from .assess import Row, write_csv
+from .criteria import Criterion
 from .descriptors import DESCRIPTORS, describe
-from .filters import Filter, first_reason
+from .filters import Filter, first_reason, named
 from .novelty import fingerprints
-from .pipeline import table_path
-from .selection import quantiles
+from .pipeline import outputs, table_path
+from .selection import worth
 
 PathLike = str | os.PathLike[str]
-
-BETTER = {
-    **dict.fromkeys(("qed", "fsp3", "shape", "score"), "high"),
-    **dict.fromkeys(("sa", "misses", "strain_kcal_mol", "strain_per_atom", "rotatable_bonds"), "low"),
-}
-"""Which end of a value is the better one, where that goes without saying."""
-
-
-class Criterion(NamedTuple):
-    """A value to rank by, and the better end of it: ``high`` or ``low``."""
-
-    name: str
-    end: str
 
 
 @dataclass
@@ -65,21 +53,6 @@ class Shortlist:
         return {**vars(self), "left_out": dict(self.left_out.most_common())}
 
 
-def parse_criterion(text: str) -> Criterion:
-    """A criterion from ``qed``, ``sa:low`` or ``my_value:high``.
-
-    Raises:
-        InputError: an end that is none, or a value whose better end has to be said.
-    """
-    name, _, end = (part.strip() for part in text.partition(":"))
-    end = end or BETTER.get(name, "")
-    if end not in ("high", "low") or not name:
-        raise InputError(
-            f"--rank '{text}': say which end is better, {name or 'NAME'}:high or {name or 'NAME'}:low"
-        )
-    return Criterion(name, end)
-
-
 def shortlist(
     sources: Sequence[PathLike],
     out: PathLike,
@@ -101,26 +74,32 @@ def shortlist(
         n: records wanted.
         criteria: what counts: data items of the records, or descriptors, which are computed where missing.
         filters: reasons to leave a record out.
-        alike: Tanimoto similarity (ECFP4) from which two are too much alike; above 1 nothing is.
+        alike: Tanimoto similarity (ECFP4), above 0, from which two are too much alike; above 1 nothing is.
 
     Raises:
-        InputError: a file that is no SDF, nothing to rank, or a value that no record has.
+        InputError: a value out of range, a file that is no SDF or would be overwritten, nothing to rank, or a
+            value that no record has.
     """
-    if n < 1:
-        raise InputError(f"-n must be at least 1, got {n}")
-    if not criteria:
-        raise InputError("nothing to rank by: give --rank, e.g. --rank qed")
+    require(
+        [
+            (n >= 1, f"-n must be at least 1, got {n}"),
+            (alike > 0, f"--alike must be above 0, got {alike:g}"),
+            (bool(criteria), "nothing to rank by: give --rank, e.g. --rank qed"),
+        ]
+    )
     SdfWriter(Path(out))  # refuses a wrong suffix before any work is done
+    spared(outputs(Path(out)), sources)
     done = Shortlist(output=str(out), table=str(table_path(Path(out))))
     mols, rows = _read(sources, filters, done)
     if not mols:
         raise InputError(f"no record is left of {', '.join(map(str, sources))}: {dict(done.left_out)}")
     values = [_values(mols, rows, criterion) for criterion in criteria]
-    worth = np.mean([quantiles(column) for column in values], axis=0)
-    chosen = apart(mols, np.argsort(-worth, kind="stable").tolist(), n, alike, done.left_out)
+    value = worth(values)
+    chosen = apart(mols, np.argsort(-value, kind="stable").tolist(), n, alike, done.left_out)
     records, table = [], []
     for place, i in enumerate(chosen, 1):
-        row = {"name": rows[i]["name"], "place": place, "worth": float(worth[i]), **rows[i]}
+        own = {"name": rows[i]["name"], "place": place, "worth": float(value[i])}
+        row = {**own, **rows[i], **own}  # a list made of a list has places and worths of its own
         table.append(row)
         facts = {name: value for name, value in row.items() if name != "name"}
         records.append(Record(mols[i], mols[i].GetConformer().GetPositions(), row["name"], facts))
@@ -154,30 +133,39 @@ def _read(
     for source in map(Path, sources):
         if not is_sdf(source) or not source.is_file():
             raise InputError(f"{source}: no such SDF file (.sdf, .sdf.gz)")
-        for block in read_blocks(source):
-            done.read += 1
-            try:
-                mol = parse_block(block)
-            except InputError:
-                done.left_out["unreadable"] += 1
-                continue
-            if not has_3d(mol):
-                done.left_out["no 3D coordinates"] += 1
-            elif reason := first_reason(mol, filters):
-                done.left_out[reason.split(":")[0].split(" ")[0]] += 1
-            else:
-                mols.append(mol)
+        try:
+            for block in read_blocks(source):
+                done.read += 1
+                if isinstance(found := _record(block, filters), str):
+                    done.left_out[found] += 1
+                    continue
+                mols.append(found)
                 name = block.title.strip() or f"{source.name}-{done.read}"
-                rows.append(
-                    {"name": name, "smiles": canonical_smiles(mol), **properties(block), "file": source.name}
-                )
+                own = {"name": name, "smiles": canonical_smiles(found), "file": source.name}
+                rows.append({**own, **properties(block), **own})
+        except (OSError, EOFError) as error:
+            raise InputError(f"{source}: cannot be read ({error}); give a whole SDF") from None
     return mols, rows
+
+
+def _record(block: Block, filters: Sequence[Filter]) -> Mol | str:
+    """The molecule of a record, or why it is left out."""
+    try:
+        mol = parse_block(block)
+    except InputError:
+        return "unreadable"
+    if not has_3d(mol):
+        return "no 3D coordinates"
+    if not mol.GetNumHeavyAtoms():
+        return "no heavy atoms"
+    reason = first_reason(mol, filters)
+    return mol if reason is None else named(reason)
 
 
 def _values(mols: Sequence[Mol], rows: Sequence[Row], criterion: Criterion) -> np.ndarray:
     """One value a record, better ones larger, the worst where one is missing; computed ones go into rows."""
     name = criterion.name
-    found = np.array([_number(row.get(name)) for row in rows])
+    found = np.array([number(row.get(name)) for row in rows])
     if name in DESCRIPTORS:
         for i in np.flatnonzero(np.isnan(found)).tolist():
             found[i] = rows[i][name] = describe(mols[i], (name,))[name]
@@ -185,12 +173,5 @@ def _values(mols: Sequence[Mol], rows: Sequence[Row], criterion: Criterion) -> n
         raise InputError(
             f"--rank {name}: no record has it, and it is no descriptor ({', '.join(DESCRIPTORS)})"
         )
-    signed = found if criterion.end == "high" else -found
+    signed = criterion.sign * found
     return np.where(np.isnan(signed), -np.inf, signed)
-
-
-def _number(text: object) -> float:
-    try:
-        return float(str(text))
-    except ValueError:
-        return math.nan

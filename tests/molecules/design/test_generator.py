@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rdkit import Chem
+from rdkit.Chem import AllChem
 
 from scoregen.errors import InputError
 from scoregen.molecules.chem import standardise
@@ -12,7 +13,9 @@ from scoregen.molecules.design.encode import decode, encode
 from scoregen.molecules.design.filters import parse_filter
 from scoregen.molecules.design.fragments import read_scaffold
 from scoregen.molecules.design.generator import CandidateGenerator, Hunt
+from scoregen.molecules.design.overlay import Overlay
 from scoregen.molecules.design.request import Request
+from scoregen.molecules.design.selection import Selection
 from scoregen.molecules.design.tokens import TOKENS
 from tests.molecules.design.helpers import small_config, small_generator, small_model
 
@@ -24,7 +27,7 @@ class Scripted(CandidateGenerator):
         super().__init__(small_model(), small_config(), "scripted", {"sizes": {5: 1}})
         self.smiles = smiles
 
-    def draw(self, request, first, count):
+    def draw(self, request, first, count, jury=None):
         texts = [self.smiles[i % len(self.smiles)] for i in range(first, first + count)]
         mols = [Chem.MolFromSmiles(text, sanitize=False) for text in texts]
         for mol in mols:
@@ -130,6 +133,43 @@ def test_stated_stereo_of_a_scaffold_is_given_to_candidates(smiles):
         assert other.contained(found[0].mol) is None
     # The new centre stays open.
     assert Chem.FindMolChiralCenters(found[0].mol, includeUnassigned=True)[-1][1] == "?"
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "C[C@]12CC[C@H]3[C@@H](CCC4=CC(=O)CC[C@]34C)[C@@H]1CC[C@@H]2O*",
+        "C[C@H](CCC(=O)N*)[C@H]1CC[C@@H]2[C@@]1([C@H](C[C@H]3[C@H]2[C@@H](C[C@H]4[C@@]3(CC[C@H](C4)O)C)O)O)C",
+        "O=C(N*)[C@H]1CC[C@@H](C(F)(F)F)CC1",
+    ],
+)
+@pytest.mark.parametrize("grown", ["CC", "C(F)Cl"])
+def test_many_stated_centres_are_kept_all(smiles, grown):
+    scaffold = read_scaffold(smiles)
+    drawn = Chem.MolToSmiles(Chem.MolFromSmiles(smiles.replace("*", grown)), isomericSmiles=False)
+    found, tally = Scripted(drawn).graphs(Request(n=1, scaffold=scaffold, tries=1))
+    assert tally.lost == 0
+    meant = Chem.MolFromSmiles(smiles.replace("*", grown))
+    assert Chem.MolToSmiles(found[0].mol) == Chem.MolToSmiles(meant)
+
+
+def test_of_draws_that_competed_the_best_comes_first():
+    generator = Scripted("CCO", "c1ccccc1O", "CCCCCC", "CC(N)=O")
+    request = Request(n=2, score=lambda mol: mol.GetNumAtoms(), selection=Selection(particles=4))
+    found, tally = generator.graphs(request)
+    assert [candidate.smiles for candidate in found] == ["Oc1ccccc1", "CCCCCC"]
+    assert [candidate.number for candidate in found] == [1, 2]
+    assert (tally.drawn, tally.kept) == (4, 4)
+
+
+def test_references_of_other_sizes_are_refused():
+    generator = small_generator(coordinates=True)
+    with pytest.raises(InputError, match=r"--similar: 13 heavy atoms; model 'small' makes 3 to 8"):
+        generator.graphs(Request(similar=standardise("CC(=O)Oc1ccccc1C(=O)O")))
+    long = Chem.AddHs(Chem.MolFromSmiles("CCCCCCCCCO"))
+    AllChem.EmbedMolecule(long, randomSeed=1)
+    with pytest.raises(InputError, match="--shape: 10 heavy atoms"):
+        generator.graphs(Request(shape=Overlay(Chem.RemoveAllHs(long))))
 
 
 def test_a_candidate_without_the_scaffold_is_lost():

@@ -11,7 +11,9 @@ from rdkit.Chem import AllChem
 from scoregen.errors import InputError
 from scoregen.molecules.conformers import ConformerGenerator
 from scoregen.molecules.design import pipeline
+from scoregen.molecules.design.criteria import Criterion
 from scoregen.molecules.design.fragments import read_scaffold
+from scoregen.molecules.design.overlay import Overlay
 from scoregen.molecules.design.pipeline import misses, run_design, table_path
 from scoregen.molecules.design.request import Request
 from scoregen.molecules.design.targets import parse_target
@@ -37,8 +39,10 @@ def test_records_rows_and_counts_agree(tmp_path, conformers):
     assert [row["smiles"] for row in rows] == ["Oc1ccccc1", "CC(N)=O", "CCO"]
     assert summary.hits == {"mw=90..": pytest.approx(1 / 3)}
     assert float(rows[0]["misses"]) == 0
-    assert summary.draws["invalid"] == {"valence": 1}
-    assert summary.draws["duplicates"] == 1
+    # Sixteen competed, three times round and one more.
+    assert summary.draws["drawn"] == 16
+    assert summary.draws["invalid"] == {"valence": 3}
+    assert summary.draws["duplicates"] == 10
     for block, row in zip(blocks, rows, strict=True):
         mol, facts = parse_block(block), properties(block)
         assert facts["smiles"] == row["smiles"] == Chem.MolToSmiles(Chem.RemoveHs(mol))
@@ -82,15 +86,45 @@ def test_a_posed_scaffold_stays_where_it_is(tmp_path, conformers):
     np.testing.assert_allclose(there, scaffold.positions, atol=1e-4)
 
 
+def test_a_posed_scaffold_stays_where_it_is_whatever_is_to_be_resembled(tmp_path, conformers):
+    pose = Chem.AddHs(Chem.MolFromSmiles("c1ccncc1"))
+    AllChem.EmbedMolecule(pose, randomSeed=1)
+    path = tmp_path / "pose.sdf"
+    Chem.MolToMolFile(pose, str(path))
+    scaffold = read_scaffold(path)
+    far = Chem.AddHs(Chem.MolFromSmiles("CCCc1ccncc1"))
+    AllChem.EmbedMolecule(far, randomSeed=2)
+    reference = Overlay(Chem.RemoveAllHs(far))
+    generator = Scripted("c1ccncc1CO")
+    request = Request(n=1, scaffold=scaffold, shape=reference, selection=None)
+    generator.check = lambda request: None
+    out = tmp_path / "made.sdf"
+    run_design(request, out, generator, conformers)
+    block = next(iter(read_blocks(out)))
+    made = parse_block(block)
+    assert scaffold.contained(made) is not None
+    assert float(properties(block)["shape"]) == pytest.approx(reference(made), abs=0.01)
+
+
+def test_a_score_that_fails_at_the_end_costs_no_candidate(tmp_path, conformers):
+    out = tmp_path / "made.sdf"
+    request = Request(n=2, score=lambda mol: 1 / 0, selection=None)
+    summary = run_design(request, out, Scripted("CCO", "CCN"), conformers)
+    assert (summary.written, summary.unscored) == (2, 2)
+    with open(table_path(out)) as stream:
+        assert [row["score"] for row in csv.DictReader(stream)] == ["", ""]
+    json.dumps(summary.as_dict())
+
+
 def test_order_by_a_descriptor(tmp_path, conformers):
     generator = Scripted("CCCCCC", "CCO", "CC(=O)N")
     out = tmp_path / "ranked.sdf"
-    run_design(Request(n=3), out, generator, conformers, rank="logp")
+    run_design(Request(n=3), out, generator, conformers, rank=Criterion("logp", "low"))
     with open(table_path(out)) as stream:
         values = [float(row["logp"]) for row in csv.DictReader(stream)]
     assert values == sorted(values)
     with pytest.raises(InputError, match="--rank nice: unknown descriptor"):
-        run_design(Request(n=1), out, generator, conformers, rank="nice")
+        run_design(Request(n=1), out, generator, conformers, rank=Criterion("nice", "low"))
 
 
 def test_wrong_names_are_refused_before_any_work(tmp_path, conformers):

@@ -1,5 +1,7 @@
 import io
+import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import rdkit
 from rdkit import Chem, rdBase
 
 from scoregen.errors import InputError, MissingExtra
+from scoregen.molecules.design import pose
 from scoregen.molecules.design.pose import check_available, check_pose
 from scoregen.molecules.stereo import with_positions
 from tests.molecules.samples import embedded, pack, positions
@@ -30,6 +33,18 @@ class TestWithPoseBusters:
             found = check_pose(mol, "mol_fast")
             assert found.passed and not found.failed
             assert {"bond_lengths", "bond_angles", "internal_steric_clash"} < set(found.checks)
+
+    def test_a_limit_changes_nothing_but_the_time(self, monkeypatch):
+        mol = pack("cascade_dft_sample.sdf")[0]
+        assert check_pose(mol, "mol_fast", timeout=60) == check_pose(mol, "mol_fast")
+        with pytest.raises(InputError, match="no 3D coordinates"):
+            check_pose(Chem.AddHs(Chem.MolFromSmiles("CCO")), "mol_fast", timeout=60)
+        monkeypatch.setattr(pose, "_checked", lambda mol, level: time.sleep(60))
+        with pytest.raises(InputError, match=r"took longer than 0\.2 s"):
+            check_pose(mol, "mol_fast", timeout=0.2)
+        monkeypatch.setattr(pose, "_checked", lambda mol, level: os._exit(1))
+        with pytest.raises(InputError, match="died"):
+            check_pose(mol, "mol_fast", timeout=60)
 
     def test_the_number_of_the_conformer_does_not_matter(self):
         mol, (first, *_) = embedded("CC(=O)Nc1ccc(O)cc1")

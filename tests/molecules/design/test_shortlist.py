@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 
 import pytest
 from rdkit import Chem
 from rdkit.Chem import QED, AllChem
 
 from scoregen.errors import InputError
+from scoregen.molecules.design.criteria import Criterion, parse_criterion
 from scoregen.molecules.design.filters import parse_filter
-from scoregen.molecules.design.shortlist import Criterion, parse_criterion, shortlist
+from scoregen.molecules.design.shortlist import shortlist
 from scoregen.molecules.sdf import parse_block, properties, read_blocks
 
 SMILES = {
@@ -66,6 +68,16 @@ def test_criteria_count_alike_and_come_from_the_records(source, tmp_path):
     assert names(out) == list(SMILES)  # they cancel, and the order of the file stays
 
 
+def test_a_shortlist_of_a_shortlist_has_its_own_places(source, tmp_path):
+    first, second = tmp_path / "first.sdf", tmp_path / "second.sdf"
+    shortlist([source], first, 5, [Criterion("price", "low")], alike=2)
+    shortlist([first], second, 5, [Criterion("price", "high")], alike=2)
+    found = [properties(block) for block in read_blocks(second)]
+    assert [row["place"] for row in found] == ["1", "2", "3", "4", "5"]
+    assert [float(row["worth"]) for row in found] == [1, 0.75, 0.5, 0.25, 0]
+    assert {row["file"] for row in found} == {"first.sdf"}
+
+
 def test_filters_and_broken_records_are_counted(source, tmp_path):
     out = tmp_path / "short.sdf"
     source.write_text(source.read_text() + "broken\n\n\n  1  9\nM  END\n$$$$\n")
@@ -94,7 +106,8 @@ def test_an_end_that_has_to_be_said(text):
 
 
 def test_what_cannot_be_served_leaves_no_file(source, tmp_path):
-    out = tmp_path / "short.sdf"
+    out, cut = tmp_path / "short.sdf", tmp_path / "cut.sdf.gz"
+    cut.write_bytes(gzip.compress(source.read_bytes())[:-200])
     for call, words in (
         (lambda: shortlist([source], out, 3, [Criterion("beauty", "high")]), "no record has it"),
         (lambda: shortlist([source], out, 0, [QED_HIGH]), "at least 1"),
@@ -105,7 +118,10 @@ def test_what_cannot_be_served_leaves_no_file(source, tmp_path):
             "no record is left",
         ),
         (lambda: shortlist([source], tmp_path / "short.txt", 3, [QED_HIGH]), "sdf"),
+        (lambda: shortlist([source], out, 3, [QED_HIGH], alike=0), "--alike must be above 0"),
+        (lambda: shortlist([source], source, 3, [QED_HIGH]), "many.sdf would be overwritten"),
+        (lambda: shortlist([cut], out, 3, [QED_HIGH]), "cut.sdf.gz: cannot be read"),
     ):
         with pytest.raises(InputError, match=words):
             call()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["many.sdf"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.sdf.gz", "many.sdf"]
