@@ -6,12 +6,14 @@
 Sections: qm9 (draws of a model: strict validity, stability, uniqueness, novelty, distances to held-out
 molecules beside those of training molecules, by network calls), druglike (the same with a 3D shape each:
 PoseBusters, relaxation energy, QED, SA and alerts beside held-out molecules), steering (misses and hits of
-what was asked for beside draws that were not asked), tasks (scaffolds and links cut from held-out molecules;
-with --data posed ones), speed (seconds for a valid molecule, memory, beside BRICS recombination), badinput
-(wishes that cannot be served, through the command line).
+what was asked for beside draws that were not asked), shape (likeness to posed molecules of --data), tasks
+(scaffolds and links cut from held-out molecules; with --data posed ones), speed (seconds for a valid
+molecule, memory, beside BRICS recombination), badinput (wishes that cannot be served, through the command
+line).
 
-A section runs on the models that have its name in theirs (steering and tasks: druglike), else on all; --set
-SECTION.models=LABEL,… says it otherwise. A cache belongs to the models that were trained on its sources.
+A section runs on the models that have its name in theirs (steering, shape and tasks: druglike), else on all;
+--set SECTION.models=LABEL,… says it otherwise. A cache belongs to the models that were trained on its
+sources.
 
 Each section is written to the JSON when it is done; with --resume one that stands there with the same
 settings, weights, data and code is not run again, and the others in the file stay. --resume-any takes those
@@ -64,7 +66,13 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--models", nargs="+", default=["design-qm9", "design-druglike"], help="shipped names or folders")
     add("--cache", type=Path, nargs="+", default=[], help="prepared caches that the models learned from")
-    add("--data", type=Path, nargs="+", default=[], help="section tasks: SDF files of posed molecules")
+    add(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="sections shape and tasks: SDF files of posed molecules",
+    )
     add("--conformers", default="conformer-small", help="model that gives candidates their shape")
     add("--device", default="cpu", help="where models run: cpu (default) or cuda")
     add("--sections", nargs="+", choices=list(REGISTRY), default=list(REGISTRY), help="default: all")

@@ -22,6 +22,8 @@ from .workbench import Workbench
 
 PIECE = 25
 """Molecules that are given their shapes together."""
+POSE_SECONDS = 120.0
+"""Limit of one check of PoseBusters; what takes longer has not passed."""
 
 
 def shaped(bench: Workbench, mols: Sequence[Mol], seed: int) -> tuple[list[Mol | str], float]:
@@ -134,7 +136,7 @@ def _kept(
 
 
 def _pose(mol: Mol, level: str) -> dict[str, Any]:
-    found = pose.check_pose(mol, level)
+    found = pose.check_pose(mol, level, POSE_SECONDS)
     return {"passed": found.passed, "failed": found.failed}
 
 

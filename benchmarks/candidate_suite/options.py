@@ -25,7 +25,7 @@ class Options:
         targets: asked for instead, such as ``qed=0.9`` or ``logp=2..3``.
         guidance: weights of what is asked for.
         particles: draws that compete in what is asked for; 1 for none.
-        tasks, draws: tasks of each kind, and draws for each.
+        tasks, draws: tasks of each kind (in section ``shape`` references), and draws for each.
         size: heavy atoms of a task's candidates: ``original`` or ``free``.
         threads: of section ``speed``, each number in its own process.
         fragments: molecules whose fragments section ``speed``'s peer puts together.

@@ -8,7 +8,6 @@ while they are drawn (:mod:`scoregen.molecules.design.selection`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -17,7 +16,7 @@ from common import print_table
 from suite.runner import progress
 
 from scoregen.molecules.design.assess import Assessment
-from scoregen.molecules.design.request import SELECTION, STEPS, Request
+from scoregen.molecules.design.request import STEPS, Request, competing
 from scoregen.molecules.design.targets import Target, parse_target
 
 from .draws import draw, interval, judged
@@ -26,6 +25,15 @@ from .reference import Reference
 from .workbench import Workbench
 
 DEFAULTS = Options(count=200)
+MEANS = (
+    "mean_absolute_error",
+    "hit_rate",
+    "distinct_hits_per_draw",
+    "validity",
+    "validity_change",
+    "uniqueness",
+)
+"""Figures of a row that are averaged over targets."""
 DIGITS = {"qed": 2, "logp": 1, "tpsa": 0, "mw": 0, "sa": 1}
 """Digits after the point of a target, as a person would write it."""
 
@@ -48,7 +56,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
                     seed=options.seed,
                     targets=(target,),
                     guidance=weight,
-                    selection=None if particles == 1 else replace(SELECTION, particles=particles),
+                    selection=competing(particles),
                 )
                 found = _judged(bench, label, request, [target.name])
                 row = {**told, "guidance": weight, "particles": particles, **figures(found, target)}
@@ -79,7 +87,9 @@ def figures(found: Assessment, target: Target) -> dict[str, Any]:
     good = [row for row in found.rows if row["problem"] is None and row.get(target.name) is not None]
     values = np.array([row[target.name] for row in good], float)
     misses = np.array([target.miss(float(value)) for value in values])
-    hits = sum(target.hit(float(value), target.tolerance) for value in values)
+    hit = [target.hit(float(value), target.tolerance) for value in values]
+    hits = sum(hit)
+    distinct = sum(yes and row["duplicate_of"] is None for yes, row in zip(hit, good, strict=True))
     count = len(found.rows)
     return {
         "property": target.name,
@@ -96,6 +106,7 @@ def figures(found: Assessment, target: Target) -> dict[str, Any]:
         "hits": hits,
         "hit_rate": hits / len(values) if len(values) else None,
         "hits_per_draw": hits / count if count else None,
+        "distinct_hits_per_draw": distinct / count if count else None,
     }
 
 
@@ -107,7 +118,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         group = [row for row in rows if tuple(row[k] for k in keys) == place]
         means: dict[str, Any] = dict(zip(keys, place, strict=True))
         means["targets"] = len(group)
-        for name in ("mean_absolute_error", "hit_rate", "validity", "validity_change", "uniqueness"):
+        for name in MEANS:
             values = [row[name] for row in group if row.get(name) is not None]
             means[name] = float(np.mean(values)) if values else None
         found.append(means)
@@ -116,22 +127,20 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def show(result: dict[str, Any]) -> None:
     """Print targets, then means by property."""
-    columns = ("mean", "mean_absolute_error", "hit_rate", "hits_per_draw", "validity", "validity_change")
-    heads = ("mean", "miss", "hits", "hits/draws", "valid", "change", "unique", "diverse")
+    heads = ("miss", "hits", "distinct/draw", "valid", "change", "unique")
     table = [
-        [row["target"], row["model"], *_asked(row)]
-        + [row.get(k) for k in (*columns, "uniqueness", "diversity")]
+        [row["target"], row["model"], *_asked(row), *(row.get(k) for k in ("mean", *MEANS, "diversity"))]
         for row in result["rows"]
     ]
     print_table(
-        "What was asked for and what came", ("target", "model", "guidance", "particles", *heads), table
+        "What was asked for and what came",
+        ("target", "model", "guidance", "particles", "mean", *heads, "diverse"),
+        table,
     )
-    columns = ("mean_absolute_error", "hit_rate", "validity", "validity_change", "uniqueness")
     table = [
-        [row["property"], row["model"], *_asked(row), row["targets"], *(row[k] for k in columns)]
+        [row["property"], row["model"], *_asked(row), row["targets"], *(row[k] for k in MEANS)]
         for row in result["summary"]
     ]
-    heads = ("miss", "hits", "valid", "change", "unique")
     print_table(
         "Means over targets", ("property", "model", "guidance", "particles", "targets", *heads), table
     )

@@ -92,6 +92,10 @@ def test_misses_and_hits_are_counted_among_the_valid() -> None:
     assert row["mean_absolute_error"] == pytest.approx(np.mean(misses), abs=0.01)
     # A hit is at most 25 Da away.
     assert (row["hits"], row["hit_rate"], row["hits_per_draw"]) == (1, pytest.approx(1 / 3), 1 / 4)
+    assert row["distinct_hits_per_draw"] == 1 / 4
+    again = judged([*map(drawn, smiles), *map(drawn, smiles)], None, ["mw"])
+    twice = steering.figures(again, parse_target("mw=100"))
+    assert (twice["hits"], twice["distinct_hits_per_draw"]) == (2, 1 / 6)
     inside = steering.figures(found, parse_target("mw=80..140"))
     assert (inside["hits"], inside["tolerance"]) == (2, 0)
     assert inside["mean_absolute_error"] == pytest.approx((80 - 46.07) / 3, abs=0.01)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import candidates
-from candidate_suite import badinput, druglike, geometry, qm9, speed, speed_worker, steering, tasks
+from candidate_suite import badinput, druglike, geometry, likeness, qm9, speed, speed_worker, steering, tasks
 from candidate_suite.options import Options
 from candidate_suite.workbench import Workbench
 from suite.processes import measured
@@ -27,6 +27,7 @@ from scoregen.hub import save_pretrained
 from scoregen.molecules.design.encode import decode
 from scoregen.molecules.design.generator import CandidateGenerator
 from scoregen.molecules.design.pose import Pose
+from scoregen.molecules.design.request import Request
 from scoregen.molecules.design.strain import Strain
 from scoregen.training.cache import Cache
 
@@ -110,7 +111,7 @@ def test_druglike_counts_what_has_no_shape(bench: Workbench, monkeypatch: pytest
     monkeypatch.setattr(
         geometry.pose,
         "check_pose",
-        lambda mol, level: Pose({"bond_lengths": mol.GetNumAtoms() > 6}, mol.GetNumAtoms() > 6),
+        lambda mol, level, timeout: Pose({"bond_lengths": mol.GetNumAtoms() > 6}, mol.GetNumAtoms() > 6),
     )
     monkeypatch.setattr(geometry.strain, "strain", lambda mol, method, limit: Strain(2.0, 0.1))
     options = replace(FEW, pose_limit=6, strain_limit=3, strain="mmff")
@@ -174,6 +175,48 @@ def test_tasks_of_held_out_molecules_and_a_generator_that_knows_the_answer(
     row = tasks.run(fresh, options)["rows"][0]
     assert row["recovery"] == row["solved"] == row["kept_of_valid"] == row["validity"] == 1
     assert row["uniqueness"] == pytest.approx(1 / options.draws)
+
+
+def test_a_shape_is_like_itself(
+    model: str, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ["OCC1CNC1", "CCCCCCCCCO"]
+    poses = [embedded(smiles) for smiles in names]
+    with Chem.SDWriter(str(tmp_path / "poses.sdf")) as writer:
+        for mol in poses:
+            writer.write(mol)
+    bench = Workbench([model], [cache], [tmp_path / "poses.sdf"])
+    monkeypatch.setattr(Workbench, "sizes", lambda self, label: {str(n): 1.0 for n in range(2, 12)})
+    asked: list[Request] = []
+
+    def draw(self: CandidateGenerator, request: Request, first: int, count: int) -> list[Mol]:
+        asked.append(request)
+        return [decode(arrays(names[0])) for _ in range(count)]
+
+    monkeypatch.setattr(CandidateGenerator, "draw", draw)
+    monkeypatch.setattr(likeness, "shaped", lambda bench, mols, seed: ([poses[0]] * 3 + ["no shape"], 0.0))
+    result = likeness.run(bench, replace(FEW, draws=4, particles=(1, 2)))
+    assert [request.group for request in asked] == [1, 1, 2, 2]
+    assert [one["reference"] for one in result["references"]] == names * 2
+    itself, other = (one["tanimoto"] for one in result["references"][:2])
+    assert itself == pytest.approx([1.0] * 3, abs=1e-3)
+    assert max(other) < 0.8
+    row = result["rows"][0]
+    assert (row["references"], row["drawn"], row["validity"], row["distinct_alike_per_draw"]) == (
+        2,
+        8,
+        1.0,
+        1 / 8,
+    )
+    likeness.show(result)
+    with pytest.raises(InputError, match="--data"):
+        likeness.run(Workbench([model], [cache]), FEW)
+
+
+def embedded(smiles: str) -> Mol:
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMolecule(mol, randomSeed=1)
+    return mol
 
 
 def test_speed_asks_a_process_for_every_figure(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
