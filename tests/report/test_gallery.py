@@ -192,10 +192,13 @@ def test_what_cannot_be_shown(tmp_path: Path) -> None:
         assert not out.exists()
 
 
-# The page is scrolled to its end before the first frame: in virtual time hardly a second one is drawn, so
-# scrolling later would not be noticed. The other cards are then touched one by one.
+# No card is laid out until the page is scrolled to its end, so that a frame drawn while it is still being read
+# shows none. In virtual time hardly a second frame is drawn, so scrolling later would not be noticed. The other
+# cards are then touched one by one.
+HOLD = "<style id='hold'>.candidate { display: none }</style>"
 PROBE = """<script>
 const cards = () => [...document.querySelectorAll(".candidate")];
+document.getElementById("hold").remove();
 cards().at(-1).scrollIntoView();
 addEventListener("load", () => setTimeout(() => {
   const value = (key) => cards().map((c) => JSON.parse(c.dataset.order)[key]);
@@ -234,7 +237,9 @@ def test_many_candidates_in_a_browser(tmp_path: Path) -> None:
     path = tmp_path / "c.html"
     gallery(write(tmp_path / "c.sdf", mols), rows, path, scaffold=read_scaffold("*c1ccncc1"))
     page = path.read_text(encoding="utf-8")
-    path.write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    assert page.count("</head>") == page.count("</body>") == 1
+    page = page.replace("</head>", HOLD + "</head>").replace("</body>", PROBE + "</body>")
+    path.write_text(page, encoding="utf-8")
     command = [
         program,
         "--headless=new",
