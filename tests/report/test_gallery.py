@@ -192,9 +192,9 @@ def test_what_cannot_be_shown(tmp_path: Path) -> None:
         assert not out.exists()
 
 
-# No card is laid out until the page is scrolled to its end, so that a frame drawn while it is still being read
-# shows none. In virtual time hardly a second frame is drawn, so scrolling later would not be noticed. The other
-# cards are then touched one by one.
+# No card is laid out until the page is scrolled to its end, so that a frame drawn while it is still being
+# read shows none. In virtual time hardly a second frame is drawn, so scrolling later would not be noticed.
+# The other cards are then touched one by one.
 HOLD = "<style id='hold'>.candidate { display: none }</style>"
 PROBE = """<script>
 const cards = () => [...document.querySelectorAll(".candidate")];

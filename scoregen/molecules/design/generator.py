@@ -27,7 +27,7 @@ from .request import Request
 from .sampler import Draw, Schedule, draw_candidates
 from .scores import Jury
 from .selection import worth
-from .shaping import allowances, draw_sizes, draw_values, seed_state, sizes_of_mass, walked
+from .shaping import allowances, draw_sizes, draw_values, pose_of, seed_state, sizes_of_mass, walked
 from .tokens import PROPERTIES, PROPERTY_SCALES
 from .validity import kind, problem
 
@@ -261,7 +261,8 @@ class CandidateGenerator:
         size = int(draw_sizes(self.sizes, self._sizes_of(request, least), least, 1, rng, likely)[0])
         if request.scaffold is None:
             return Draw(size, key, properties)
-        return Draw(size, key, properties, *allowances(request.scaffold, size))
+        pose = pose_of(request.scaffold, size)
+        return Draw(size, key, properties, *allowances(request.scaffold, size), pose)
 
 
 class Hunt:

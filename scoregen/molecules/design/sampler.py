@@ -20,6 +20,7 @@ from scoregen.core.weighting import LogNormalTimes
 from scoregen.molecules.sampler import buckets
 
 from .encode import decode
+from .imposed import imposed
 from .scores import Jury
 from .selection import Selection
 from .state import Condition, Layout, collate
@@ -45,6 +46,7 @@ class Draw:
         properties: scaled values wanted, ``(len(PROPERTIES),)``, NaN where nothing is said; None for nothing.
         kept: atoms given beforehand, bool ``(N,)``, or None.
         tokens, orders: what each atom and pair may be, bool ``(N, T)`` and ``(N(N−1)/2, 4)``, or None.
+        pose: places of kept atoms, ``(N, 3)`` Å in any frame, NaN where none is given, or None.
         start: arrays of a molecule to start from, noised (:mod:`~scoregen.molecules.design.encode`), or None.
     """
 
@@ -54,6 +56,7 @@ class Draw:
     kept: np.ndarray | None = None
     tokens: np.ndarray | None = None
     orders: np.ndarray | None = None
+    pose: np.ndarray | None = None
     start: Mapping[str, np.ndarray] | None = None
 
 
@@ -118,6 +121,9 @@ class Drawing:
             estimate = {name: self._guided(name, estimate[name], plain[name]) for name in estimate}
         for name in ("atoms", "bonds"):
             estimate[name] = sharpened(estimate[name], self.schedule.temperature)
+        if self.condition.pose is not None and "coordinates" in estimate:
+            bonded = 1 - estimate["bonds"][:, 0]
+            estimate["coordinates"] = imposed(estimate["coordinates"], bonded, self.condition)
         self.calls += 1
         if self.contest is not None:
             estimate = self.contest(self.calls, estimate)
@@ -264,7 +270,16 @@ def stated(draws: Sequence[Draw]) -> Condition:
         torch.from_numpy(np.concatenate(kept)),
         torch.from_numpy(np.concatenate(tokens)),
         torch.from_numpy(np.concatenate(orders)),
+        _pose(draws),
     )
+
+
+def _pose(draws: Sequence[Draw]) -> Tensor | None:
+    """Places that are given, if any are."""
+    if all(draw.pose is None for draw in draws):
+        return None
+    unsaid = [np.full((d.size, 3), np.nan) if d.pose is None else d.pose for d in draws]
+    return torch.from_numpy(np.concatenate(unsaid).astype(np.float32))
 
 
 def read(layout: Layout, fields: dict[str, Tensor]) -> list[dict[str, np.ndarray]]:

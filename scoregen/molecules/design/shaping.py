@@ -123,6 +123,15 @@ def allowances(scaffold: Scaffold, size: int) -> tuple[np.ndarray, np.ndarray, n
     return kept, tokens, allowed
 
 
+def pose_of(scaffold: Scaffold, size: int) -> np.ndarray | None:
+    """Where the first atoms of a candidate of ``size`` heavy atoms belong, ``(N, 3)`` Å, NaN for new ones."""
+    if scaffold.positions is None:
+        return None
+    pose = np.full((size, 3), np.nan)
+    pose[: scaffold.size] = np.asarray(scaffold.positions)[walked(scaffold)[0]]
+    return pose
+
+
 def seed_state(mol: Mol, positions: bool = False) -> dict[str, np.ndarray]:
     """Arrays (:mod:`~scoregen.molecules.design.encode`) of a molecule to vary, as its SMILES numbers it.
 

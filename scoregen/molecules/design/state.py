@@ -143,6 +143,8 @@ class Condition:
         kept: atoms given beforehand, bool ``(ΣN,)``.
         tokens: tokens that each atom may have, bool ``(ΣN, T)``; None where all may.
         orders: orders that each pair may have, bool ``(P, 4)``; None where all may.
+        pose: places of atoms given beforehand, Å, each molecule in a frame of its own, NaN where none is
+            given, ``(ΣN, 3)``; None where none is at all.
         estimate: probabilities (and positions) told by an earlier call, a packed state, or None.
     """
 
@@ -151,6 +153,7 @@ class Condition:
     kept: Tensor
     tokens: Tensor | None = None
     orders: Tensor | None = None
+    pose: Tensor | None = None
     estimate: Tensor | None = None
 
     @classmethod
@@ -173,7 +176,7 @@ class Condition:
 
     def to(self, device: torch.device | str) -> Condition:
         """The condition on another device."""
-        parts = (self.properties, self.kept, self.tokens, self.orders, self.estimate)
+        parts = (self.properties, self.kept, self.tokens, self.orders, self.pose, self.estimate)
         return Condition(self.layout.to(device), *(None if v is None else v.to(device) for v in parts))  # type: ignore[arg-type]
 
 
