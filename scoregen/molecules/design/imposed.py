@@ -14,8 +14,8 @@ SLACK = 1e-3
 """Strength of the spring between atoms that are not bonded, in those of bonded ones."""
 
 
-def imposed(positions: Tensor, bonded: Tensor, condition: Condition) -> Tensor:
-    """Estimated positions with the given atoms in their pose.
+def imposed(estimate: dict[str, Tensor], condition: Condition) -> dict[str, Tensor]:
+    """An estimate with the given atoms in their pose.
 
     The pose is laid where the estimate has its atoms. New atoms follow along the bonds, each of which is a
     spring as strong as it is probable. As every step renoises its estimate, the rest of the molecule is drawn
@@ -23,16 +23,19 @@ def imposed(positions: Tensor, bonded: Tensor, condition: Condition) -> Tensor:
     is).
 
     Args:
-        positions: estimated, ``(ΣN, 3)`` Å.
-        bonded: estimated probability of a bond of each pair, ``(P,)``.
-        condition: of the batch, with a pose.
+        estimate: the fields of the batch (:mod:`~scoregen.molecules.design.state`).
+        condition: of the batch.
 
     Returns:
-        Positions without centre of mass, ``(ΣN, 3)``.
+        The same with other coordinates, without the centre of mass; unchanged where there are none, or no
+        atom has a place.
     """
-    layout, pose = condition.layout, condition.pose
-    assert pose is not None
+    layout, pose, positions = condition.layout, condition.pose, estimate.get("coordinates")
+    if pose is None or positions is None:
+        return estimate
     given = pose.isfinite().all(1)
+    if not given.any():
+        return estimate
     owner = layout.atom[given]
     posed = owner.bincount(minlength=layout.size) > 0
     part = RaggedSpace((posed.cumsum(0) - 1)[owner], int(posed.sum()), 3, center=True, dtype=positions.dtype)
@@ -40,16 +43,17 @@ def imposed(positions: Tensor, bonded: Tensor, condition: Condition) -> Tensor:
     laid = kabsch(pose[given].to(positions), there, part) + there - part.project(there)
     shift = torch.zeros_like(positions)
     shift[given] = laid - there
-    moved = positions + _followed(shift, given, bonded, condition)
+    moved = positions + _followed(shift, given, 1 - estimate["bonds"][:, 0], condition)
     moved[given] = laid
-    return RaggedSpace(layout.atom, layout.size, 3, center=True, dtype=positions.dtype).project(moved)
+    whole = RaggedSpace(layout.atom, layout.size, 3, center=True, dtype=positions.dtype)
+    return estimate | {"coordinates": whole.project(moved)}
 
 
 def _followed(shift: Tensor, given: Tensor, bonded: Tensor, condition: Condition) -> Tensor:
     """How all atoms move with the given ones when every bond is a spring, ``(ΣN, 3)``.
 
     ``L u = 0`` at new atoms with the Laplacian L of the springs; ``u`` is the shift at given ones. Molecules
-    without given atoms stay.
+    without given atoms stay. ``bonded`` is the probability of a bond of each pair, ``(P,)``.
     """
     layout = condition.layout
     springs = layout.dense_pairs(bonded.double() + SLACK)

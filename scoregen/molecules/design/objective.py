@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from scoregen.training.cache import Cache
 from scoregen.training.config import Strict
 
 from .allowed import allowed_orders, allowed_tokens
+from .imposed import imposed
 from .masks import random_kept
 from .network import CandidateNetwork, CandidateNetworkConfig
 from .ordering import depth_first, reordered
@@ -61,6 +63,7 @@ class CandidateDataConfig(Strict):
     log_sigma_mean: float = -0.6
     log_sigma_std: float = Field(0.7, gt=0)
     keep: float = Field(0.3, ge=0, le=1, description="share of molecules of which a piece is given")
+    pose: float = Field(0.5, ge=0, le=1, description="share of the pieces given with their positions")
     tell: float = Field(0.5, ge=0, le=1, description="share of molecules whose properties are told")
     weights: dict[str, float] = Field({}, description="of the fields' losses; 1 where not named")
     dev_batches: int = Field(8, ge=1)
@@ -154,8 +157,9 @@ class CandidateTask:
             *(self._allowed(a, k, rng) for a, k in zip(molecules, kept, strict=True)), strict=True
         )
         candidates = collate(molecules)
-        parts = (torch.from_numpy(np.concatenate(column)) for column in (kept, tokens, orders))
-        condition = Condition(candidates.layout, torch.from_numpy(told), *parts)
+        given, some, joined = (torch.from_numpy(np.concatenate(v)) for v in (kept, tokens, orders))
+        pose = self._pose(molecules, kept, rng) if self.model.network.coordinates else None
+        condition = Condition(candidates.layout, torch.from_numpy(told), given, some, joined, pose)
         return CandidateBatch(candidates, condition, ids)
 
     def _told(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -174,6 +178,17 @@ class CandidateTask:
         kept = random_kept(arrays["bond"].astype(np.int64), count, rng)
         order = depth_first(arrays["bond"], kept, rng)
         return reordered(arrays, order), kept[order]
+
+    def _pose(
+        self, molecules: Sequence[dict[str, np.ndarray]], kept: Sequence[np.ndarray], rng: np.random.Generator
+    ) -> Tensor:
+        """Places of given atoms, ``(ΣN, 3)`` Å, NaN where none is given."""
+        said = [given & (rng.random() < self.data.pose) for given in kept]
+        return torch.from_numpy(
+            np.concatenate(
+                [np.where(given[:, None], a["x"], np.nan) for a, given in zip(molecules, said, strict=True)]
+            )
+        )
 
     def _allowed(
         self, arrays: dict[str, np.ndarray], kept: np.ndarray, rng: np.random.Generator
@@ -202,7 +217,7 @@ class CandidateTask:
         In half of the steps the network is told its own estimate of an earlier call, as it is when it draws:
         a call at somewhat more noise, and at noise of its own, since every step renoises. (Told an estimate
         at the same noise, as in Chen et al. 2023, it would learn that the estimate knows all that the state
-        shows, and not look.)
+        shows, and not look.) A pose that is given is seen there alone, as when it draws.
         """
         placed = self.model.network.coordinates
         space = batch.candidates.layout.space(placed)
@@ -217,7 +232,8 @@ class CandidateTask:
                 denoiser.sde, space.pack(clean), space, t, noise.normal(space, step, _EARLIER)
             )
             with torch.no_grad():
-                condition = condition.with_estimate(denoiser(earlier.x, earlier.t, space, condition).x0)
+                told = space.unpack(denoiser(earlier.x, earlier.t, space, condition).x0)
+            condition = condition.with_estimate(space.pack(imposed(told, condition)))
         estimate = space.unpack(denoiser(state.x, state.t, space, condition).x0)
         return self._losses(estimate, clean, space, state)
 

@@ -121,9 +121,7 @@ class Drawing:
             estimate = {name: self._guided(name, estimate[name], plain[name]) for name in estimate}
         for name in ("atoms", "bonds"):
             estimate[name] = sharpened(estimate[name], self.schedule.temperature)
-        if self.condition.pose is not None and "coordinates" in estimate:
-            bonded = 1 - estimate["bonds"][:, 0]
-            estimate["coordinates"] = imposed(estimate["coordinates"], bonded, self.condition)
+        estimate = imposed(estimate, self.condition)
         self.calls += 1
         if self.contest is not None:
             estimate = self.contest(self.calls, estimate)

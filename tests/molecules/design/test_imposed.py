@@ -27,8 +27,9 @@ def put(estimate, *draws, bonds=()):
     """With bonds between these pairs of atoms of the first molecule."""
     condition = stated(draws)
     pair = condition.layout.pair.tolist()
-    bonded = torch.tensor([float(b == 0 and (i, j) in bonds) for b, i, j in pair])
-    return imposed(torch.from_numpy(estimate.astype(np.float32)), bonded, condition).numpy()
+    none = torch.tensor([1.0 - (b == 0 and (i, j) in bonds) for b, i, j in pair])
+    fields = {"coordinates": torch.from_numpy(estimate.astype(np.float32)), "bonds": none[:, None]}
+    return imposed(fields, condition)["coordinates"].numpy()
 
 
 def chirality(x):

@@ -132,6 +132,41 @@ def test_the_estimate_told_is_of_more_noise_and_of_other_noise(cache):
     assert 2 <= told <= 10
 
 
+def test_a_pose_is_that_of_given_atoms_and_seen_in_the_estimate_alone(cache):
+    made = task(cache, coordinates=True, keep=1.0)
+    denoiser = build_denoiser(made.model)
+    calls = []
+
+    def spy(x, t, space, condition):
+        calls.append((space, condition))
+        return denoiser(x, t, space, condition)
+
+    spy.sde = denoiser.sde
+    told, posed, given = 0, 0, 0
+    for step in range(12):
+        calls.clear()
+        batch = made.batch(step)
+        pose = batch.condition.pose
+        known = pose.isfinite().all(1)
+        assert (known <= batch.condition.kept).all()
+        torch.testing.assert_close(pose[known], batch.candidates.x[known])
+        posed, given = posed + int(known.sum()), given + int(batch.condition.kept.sum())
+        made.loss(spy, batch, step)
+        if len(calls) == 2:
+            space, condition = calls[1]
+            x = space.unpack(condition.estimate)["coordinates"]
+            layout = condition.layout
+            first, second, owner = known[:-1], known[1:], layout.atom
+            pairs = first & second & (owner[:-1] == owner[1:])
+            seen, true = ((p[1:] - p[:-1]).norm(dim=1)[pairs] for p in (x, pose))
+            torch.testing.assert_close(seen, true, atol=1e-4, rtol=0)
+            told += int(pairs.sum())
+    assert told > 20
+    assert 0.3 < posed / given < 0.7
+    assert task(cache, keep=1.0).batch(0).condition.pose is None
+    assert task(cache, coordinates=True, keep=1.0, pose=0.0).batch(0).condition.pose.isnan().all()
+
+
 def test_a_fresh_model_knows_no_more_than_the_prior(cache):
     """At the highest noise the loss of the bonds is the entropy of the prior, within what the data differ."""
     made = task(cache, log_sigma_mean=math.log(5), log_sigma_std=1e-3)
