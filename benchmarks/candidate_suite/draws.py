@@ -63,6 +63,8 @@ def draw(bench: Workbench, label: str, request: Request, count: int, first: int 
 def wish(request: Request) -> dict[str, Any]:
     """What decides the draws of a request, JSON-able."""
     found = {name: getattr(request, name) for name in ("seed", "steps", "atoms", "guidance", "temperature")}
+    if request.bridge is not None:
+        found["bridge"] = request.bridge
     found["targets"] = [str(target) for target in request.targets]
     found["selection"] = asdict(request.selection) if request.selection and request.scores else None
     found["shape"] = None if request.shape is None else packed(request.shape.mol)

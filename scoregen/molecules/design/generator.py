@@ -226,6 +226,7 @@ class CandidateGenerator:
             temperature=request.temperature,
             guidance=request.guidance if request.targets else 1.0,
             sigma=sigma,
+            bridge=self._bridge(request),
             selection=request.selection,
         )
         group = request.group
@@ -245,6 +246,10 @@ class CandidateGenerator:
         place = np.argsort(walked(request.scaffold)[0]).tolist()
         rest = [range(len(place), mol.GetNumAtoms()) for mol in mols]
         return [Chem.RenumberAtoms(mol, [*place, *new]) for mol, new in zip(mols, rest, strict=True)]
+
+    def _bridge(self, request: Request) -> float:
+        """The noise above which draws go along the bridge: asked for, or the model's own."""
+        return next((level for level in (request.bridge, self.config.bridge) if level is not None), math.inf)
 
     def _draw(self, request: Request, number: int, seed: Mapping[str, np.ndarray] | None) -> Draw:
         key = sample_key("candidate", number)

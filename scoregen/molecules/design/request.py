@@ -8,6 +8,7 @@ from rdkit.Chem import Mol
 
 from scoregen.errors import InputError, require
 
+from .bridge import HARD
 from .descriptors import describe
 from .filters import Filter
 from .kept import Link, Scaffold
@@ -55,6 +56,9 @@ class Request:
         filters: reasons to drop a candidate.
         duplicates: keep a molecule as often as it comes.
         temperature: of the estimated probabilities; below 1 the likelier counts more.
+        bridge: noise of categories above which draws that do not compete go along the bridge to a sample
+            (:class:`~scoregen.molecules.design.bridge.Bridged`): the lower, the nearer to the training
+            molecules in distribution, and the less often valid. None leaves it to the model, ∞ is never.
         tries: draws in all, for each candidate wanted, before the rest is given up.
 
     Raises:
@@ -76,6 +80,7 @@ class Request:
     filters: tuple[Filter, ...] = ()
     duplicates: bool = False
     temperature: float = 1.0
+    bridge: float | None = None
     tries: int = 20
 
     def __post_init__(self) -> None:
@@ -86,6 +91,10 @@ class Request:
                 (self.guidance >= 0, f"--guidance must not be negative, got {self.guidance:g}"),
                 (0 < self.strength <= 1, f"--strength must lie above 0 and up to 1, got {self.strength:g}"),
                 (self.temperature > 0, f"temperature must be positive, got {self.temperature:g}"),
+                (
+                    self.bridge is None or self.bridge >= HARD,
+                    f"bridge must be at least {HARD:g}, got {self.bridge}",
+                ),
                 (self.tries >= 1, f"--tries must be at least 1, got {self.tries}"),
             ]
         )

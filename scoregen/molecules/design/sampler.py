@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,13 +13,13 @@ from torch.nn.functional import one_hot
 
 from scoregen.core.denoiser import Denoiser, Prediction
 from scoregen.core.fields import ProductSpace
-from scoregen.core.grid import quantile_grid
+from scoregen.core.grid import Grid, quantile_grid
 from scoregen.core.noise import Noise
 from scoregen.core.sampling import sample
-from scoregen.core.solvers import Renoise
 from scoregen.core.weighting import LogNormalTimes
 from scoregen.molecules.sampler import buckets
 
+from .bridge import HARD, Bridged
 from .encode import decode
 from .imposed import imposed
 from .scores import Jury
@@ -28,9 +29,6 @@ from .tokens import NUM_ORDERS, NUM_TOKENS, PROPERTIES
 
 LEVELS = LogNormalTimes(-0.5, 0.6)
 """Where the steps are: categories are decided between noise of two and of a quarter."""
-
-HARD = 0.35
-"""Noise of categories above which a sample of the estimate is renoised, and below which the estimate is."""
 
 _SELECT = 23  # stream of the generators that select
 _CHOOSE = 1  # stage of the keyed noise that samples estimates
@@ -69,8 +67,14 @@ class Schedule:
         temperature: exponent 1/τ of the estimated probabilities; below 1 the likelier becomes likelier still.
         guidance: weight of the wanted properties; 1 is the model's own, 0 leaves them out.
         sigma: noise level of categories to begin with; None is the model's highest.
-        hard: renoise a sample of the estimated categories while their noise is above this.
+        hard: go on from a sample of the estimated categories while their noise is above this.
+        bridge: go along the bridge to that sample while the noise is above this (see
+            :class:`~scoregen.molecules.design.bridge.Bridged`); draws that compete never do, as copies are to
+            part.
         selection: of draws by what they become; None for none.
+
+    Raises:
+        ValueError: a bridge to what is no sample.
     """
 
     steps: int
@@ -78,16 +82,21 @@ class Schedule:
     guidance: float = 1.0
     sigma: float | None = None
     hard: float = HARD
+    bridge: float = math.inf
     selection: Selection | None = None
+
+    def __post_init__(self) -> None:
+        if self.bridge < self.hard:
+            raise ValueError(f"bridges lead to samples: {self.bridge:g} is below the {self.hard:g} of these")
 
 
 class Drawing:
     """A denoiser for one batch: it sees its own last estimate, sharpens, guides and selects; serves one run.
 
-    What it returns is to be renoised. The mean of what an atom may be is no atom, and renoising it again and
-    again makes the likely likelier; so, under noise that hides single atoms anyway, it returns a sample. With
-    independent atoms and an exact estimate every step then keeps their distribution. Where the noise tells
-    atoms apart, samples of neighbours that do not fit each other would stay, and means are returned.
+    The mean of what an atom may be is no atom, and renoising it again and again makes the likely likelier;
+    so, under noise that hides single atoms anyway, it returns a sample. With independent atoms and an exact
+    estimate every step then keeps their distribution. Where the noise tells atoms apart, samples of
+    neighbours that do not fit each other would stay, and means are returned.
 
     Args:
         denoiser: the model.
@@ -156,7 +165,7 @@ class Drawing:
 
 
 class Contest:
-    """Selects among the draws of a batch, group by group; :class:`Renoise` forgets all but the estimates.
+    """Selects among the draws of a batch, group by group; where all is renoised but the estimates count.
 
     Args:
         selection: how.
@@ -229,18 +238,25 @@ def draw_candidates(
             keys = [draw.key for draw in chosen]
             contest = Contest(selection, jury, condition.layout, schedule.steps, seed, keys)
         noise = Noise(seed, torch.tensor([draw.key for draw in chosen], device=device))
+        grid = quantile_grid(denoiser.sde, schedule.steps, LEVELS, sigma_max=schedule.sigma)
         packed = sample(
             Drawing(denoiser, condition, space, schedule, noise, contest),
             denoiser.sde,
             space,
-            solver=Renoise(),
-            grid=quantile_grid(denoiser.sde, schedule.steps, LEVELS, sigma_max=schedule.sigma),
+            solver=Bridged(frozenset() if contest else _above(grid, schedule.bridge)),
+            grid=grid,
             noise=noise,
             start=_start(chosen, space),
         )
         for i, arrays in zip(chunk, read(condition.layout, space.unpack(packed)), strict=True):
             results[i] = arrays
     return results
+
+
+def _above(grid: Grid, level: float) -> frozenset[int]:
+    """Numbers of the steps that begin above this noise of categories."""
+    sigma = grid.levels[0].sigma
+    return frozenset(i for i in range(grid.steps) if sigma[i] > level)
 
 
 def _start(draws: Sequence[Draw], space: ProductSpace) -> Tensor | None:

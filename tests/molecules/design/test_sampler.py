@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from scoregen.core.denoiser import Prediction
+from scoregen.core.space import RaggedSpace
 from scoregen.molecules.chem import standardise
+from scoregen.molecules.design.bridge import HARD
 from scoregen.molecules.design.objective import build_denoiser
-from scoregen.molecules.design.sampler import HARD, Draw, Schedule, draw_candidates, sharpened
+from scoregen.molecules.design.sampler import Draw, Schedule, draw_candidates, sharpened
 from scoregen.molecules.design.shaping import seed_state
 from scoregen.molecules.design.tokens import NUM_ORDERS, NUM_TOKENS
 from tests.molecules.design.helpers import small_config, small_model
@@ -88,6 +91,46 @@ def test_samples_of_the_estimate_keep_the_distribution_that_means_lose():
         assert (np.abs(shares(HARD, steps) - chances) < bound).all()
     assert shares(np.inf, 40)[0] > shares(np.inf, 5)[0] > 0.6 + bound[0] / 4.5
     assert shares(np.inf, 40)[2] < 0.1 - bound[2]
+
+
+class Alike:
+    """An exact denoiser of molecules whose atoms are all alike and not bonded: it says what each may be."""
+
+    def __init__(self, chances):
+        self.chances, self.parameters = torch.tensor(chances).log(), small_model().parameters
+        self.sde = small_model().sde
+
+    def __call__(self, x, t, space, condition):
+        alpha, sigma = self.sde.marginal(t)
+        fields, layout = space.unpack(x), condition.layout
+        part = RaggedSpace(layout.atom, layout.size, len(self.chances))
+        seen = fields["atoms"][:, : len(self.chances)].double() / sigma[0].square()
+        total = torch.zeros(part.size, len(self.chances), dtype=torch.float64).index_add(0, layout.atom, seen)
+        chance = (total + self.chances).softmax(-1)[layout.atom].to(x.dtype)
+        atoms = torch.nn.functional.pad(chance, (0, NUM_TOKENS - len(self.chances)))
+        bonds = torch.zeros_like(fields["bonds"])
+        bonds[:, 0] = 1
+        clean = space.pack({"atoms": atoms, "bonds": bonds})
+        return Prediction(clean, clean, space.expand(alpha[None], x), space.expand(sigma[None], x))
+
+
+def test_bridges_keep_what_goes_together():
+    """All atoms of a molecule are alike, which no estimate of single atoms says."""
+    chances = [0.6, 0.3, 0.1]
+    draws = [Draw(6, key) for key in range(1500)]
+    exact = Alike(chances)
+
+    def shares(steps, bridge):
+        schedule = Schedule(steps=steps, bridge=bridge)
+        found = draw_candidates(exact, draws, schedule, 0, coordinates=False)
+        tokens = np.stack([arrays["token"] for arrays in found])
+        assert (tokens == tokens[:, :1]).mean() > 0.99
+        return np.bincount(tokens[:, 0], minlength=3) / len(draws)
+
+    bound = 4.5 * np.sqrt(np.multiply(chances, np.subtract(1, chances)) / len(draws))
+    error = {bridge: np.abs(shares(40, bridge) - chances) for bridge in (HARD, np.inf)}
+    assert (error[HARD] < bound).all(), error
+    assert (error[np.inf] > bound).any(), error
 
 
 def test_samples_of_the_estimate_keep_to_what_is_allowed():
