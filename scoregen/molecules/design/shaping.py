@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from rdkit.Chem import Mol
@@ -92,8 +93,12 @@ def draw_values(targets: Sequence[Target], count: int, rng: np.random.Generator)
     return told
 
 
+@lru_cache(maxsize=16)
 def walked(scaffold: Scaffold) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The order in which a candidate holds the scaffold's atoms, ``(n,)``, and their arrays in that order."""
+    """The order in which a candidate holds the scaffold's atoms, ``(n,)``, and their arrays in that order.
+
+    Kept for a while, as every draw asks; not to be written to.
+    """
     arrays = encode(scaffold.mol, positions=False)
     walk = depth_first(arrays["bond"], np.ones(len(arrays["token"]), bool))
     return walk, reordered(arrays, walk)
