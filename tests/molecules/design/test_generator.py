@@ -117,8 +117,27 @@ def test_wishes_that_cannot_be():
         Request(similar=standardise("CCO"), atoms=(3, 4))
     with pytest.raises(InputError, match="-n must be at least 1"):
         Request(n=0)
+    with pytest.raises(InputError, match=r"bridge must be at least 0\.35, got 0\.1"):
+        Request(bridge=0.1)
     with pytest.raises(InputError, match=r"info\.sizes"):
         CandidateGenerator(small_model(), small_config(), "x", {})
+
+
+def test_bridges_are_the_models_own_or_asked_for_and_never_where_draws_compete():
+    plain, bridged = small_generator(), small_generator()
+    bridged.config = bridged.config.model_copy(update={"bridge": 0.5})
+
+    def drawn(generator, **wish):
+        mols = generator.draw(Request(steps=6, **wish), 0, 16)
+        return [Chem.MolToSmiles(mol) for mol in mols]
+
+    assert drawn(bridged) == drawn(plain, bridge=0.5) != drawn(plain)
+    assert drawn(bridged, bridge=np.inf) == drawn(plain)
+    assert drawn(bridged, score=size_of) == drawn(plain, score=size_of)
+
+
+def size_of(mol):
+    return mol.GetNumAtoms()
 
 
 @pytest.mark.parametrize("smiles", ["C[C@H](O)c1ccccc1*", "C[C@@H](O)c1ccccc1*", "C/C=C/C*"])
