@@ -31,7 +31,8 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     for label in bench.chosen(options, "druglike"):
         reference = bench.reference(label)
         steps = options.steps or STEPS
-        drawn = draw(bench, label, Request(n=options.count, steps=steps, seed=options.seed), options.count)
+        request = Request(n=options.count, steps=steps, seed=options.seed, bridge=options.bridge)
+        drawn = draw(bench, label, request, options.count)
         found = judged(drawn.mols, reference.known, VALUES)
         row = {"model": label, "steps": steps, **graph_figures(found), **profile_of(found)}
         row["seconds_per_draw"] = drawn.seconds / options.count

@@ -18,6 +18,8 @@ class Options:
         count: draws of a model, of section ``speed`` in each process.
         steps: network calls of a draw; None for what ``scoregen design`` does unasked.
         more_steps, more_count: other numbers of calls that are tried, and draws at each.
+        bridge: of sections ``qm9`` and ``druglike``, see :class:`scoregen.molecules.design.request.Request`;
+            ``inf`` is never, None what the model does unasked.
         seed: of every random choice.
         pose, pose_limit: level of PoseBusters' checks (``mol``, ``mol_fast``), and molecules checked.
         strain, strain_limit: method of relaxation (``gfn2``, ``mmff``), and molecules relaxed.
@@ -37,6 +39,7 @@ class Options:
     steps: int | None = None
     more_steps: tuple[int, ...] = ()
     more_count: int = 1000
+    bridge: float | None = None
     seed: int = 0
     pose: str = "mol"
     pose_limit: int = 200

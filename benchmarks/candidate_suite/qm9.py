@@ -35,22 +35,23 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
         counts = dict.fromkeys(options.more_steps, options.more_count)
         counts[options.steps or STEPS] = options.count
         for steps, count in sorted(counts.items()):
-            rows.append(row_of(bench, label, reference, steps, count, options.seed))
+            rows.append(row_of(bench, label, reference, steps, count, options))
         progress(f"{label}: {len(counts)} numbers of steps\n")
     models = {row["model"]: bench.size_of(row["model"]) for row in rows}
     return {"models": models, "units": UNITS, "rows": rows}
 
 
 def row_of(
-    bench: Workbench, label: str, reference: Reference, steps: int, count: int, seed: int
+    bench: Workbench, label: str, reference: Reference, steps: int, count: int, options: Options
 ) -> dict[str, Any]:
     """Figures of so many draws of a model."""
-    drawn = draw(bench, label, Request(n=count, steps=steps, seed=seed), count)
+    request = Request(n=count, steps=steps, seed=options.seed, bridge=options.bridge)
+    drawn = draw(bench, label, request, count)
     found = judged(drawn.mols, reference.known)
     row = {"model": label, "steps": steps, **graph_figures(found)}
     row["seconds_per_draw"] = drawn.seconds / count
     row["cpu_seconds_per_draw"] = drawn.cpu_seconds / count
-    return {**row, **compared(found.valid, reference, seed)}
+    return {**row, **compared(found.valid, reference, options.seed)}
 
 
 def compared(valid: list[Any], reference: Reference, seed: int) -> dict[str, Any]:

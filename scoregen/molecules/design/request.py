@@ -57,8 +57,8 @@ class Request:
         duplicates: keep a molecule as often as it comes.
         temperature: of the estimated probabilities; below 1 the likelier counts more.
         bridge: noise of categories above which draws that do not compete go along the bridge to a sample
-            (:class:`~scoregen.molecules.design.bridge.Bridged`): the lower, the nearer to the training
-            molecules in distribution, and the less often valid. None leaves it to the model, ∞ is never.
+            (:class:`~scoregen.molecules.design.bridge.Bridged`): the lower, the more diverse, and the
+            less often valid. None leaves it to the model, ∞ is never.
         tries: draws in all, for each candidate wanted, before the rest is given up.
 
     Raises:
