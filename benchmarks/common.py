@@ -40,9 +40,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 
 def write_json(path: str | os.PathLike[str], payload: Mapping[str, Any]) -> None:
-    """Write ``payload`` with the versions, the machine and the command that made it; appears whole."""
+    """Write ``payload`` with the versions, the machine and the command that made it; appears whole.
+
+    JSON has no word for numbers that are not finite; they become null.
+    """
+    content = json.loads(json.dumps({**provenance(), **payload}), parse_constant=lambda _: None)
     with atomic_path(Path(path)) as temporary:
-        temporary.write_text(json.dumps({**provenance(), **payload}, indent=2, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def provenance() -> dict[str, Any]:

@@ -13,19 +13,21 @@ from .errors import InputError
 
 
 def spared(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse outputs that would overwrite an input.
+    """Refuse outputs that would overwrite an input, or cannot be written because a folder has their name.
 
     Args:
         outputs: files to be written.
         inputs: files that are read; what is no file is passed over.
 
     Raises:
-        InputError: one is both.
+        InputError: one is both, or is a folder.
     """
     read = {Path(source).resolve(): source for source in inputs if os.path.isfile(source)}
     for target in outputs:
         if (source := read.get(target.resolve())) is not None:
-            raise InputError(f"{source} would be overwritten; choose another name for -o")
+            raise InputError(f"{source} would be overwritten; choose another name for the output")
+        if target.is_dir():
+            raise InputError(f"{target} is a folder; choose another name for the output")
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def run_sections(
     """
     done, failed = keeping.finished(), []
     for section, options in plan.items():
-        settings = json.loads(json.dumps({**fingerprint, **asdict(options)}))
+        settings = json.loads(json.dumps({**fingerprint, **asdict(options)}), parse_constant=str)
         earlier = done.get(section, {}).get("settings", {})
         if {**earlier, "code": None} == {**settings, "code": None}:
             same_code = earlier.get("code") == settings["code"]

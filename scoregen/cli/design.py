@@ -31,7 +31,10 @@ def design(
             help="qed, logp, tpsa, mw or sa: a value (0.9), a range (2..3), an end (..90 or 300..).",
         ),
     ] = None,
-    guidance: Annotated[float, typer.Option(help="Weight of the properties; 1 is what was learned.")] = 1.0,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Weight of the properties; 1 is what was learned.", show_default="1"),
+    ] = None,
     score: Annotated[
         str | None,
         typer.Option(metavar="FILE.py:NAME", help="Your function of a molecule, to be made large."),
@@ -51,7 +54,9 @@ def design(
         str | None,
         typer.Option("--shape", metavar="FILE.sdf", help="Resemble this conformer in shape, laid upon it."),
     ] = None,
-    strength: Annotated[float, typer.Option(help="How far variations go, 0 to 1.")] = 0.5,
+    strength: Annotated[
+        float | None, typer.Option(help="How far variations go, 0 to 1.", show_default="0.5")
+    ] = None,
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", metavar="NAME", help="druglike, leadlike, pains, sa=4, … drop the others."),
@@ -82,6 +87,7 @@ def design(
 
     Exit code: 0 all wanted, 1 fewer (the reasons on stderr), 2 wrong usage.
     """
+    from scoregen.errors import require
     from scoregen.files import spared
     from scoregen.molecules.conformers import ConformerGenerator
     from scoregen.molecules.design.assess import AssessSettings
@@ -97,6 +103,12 @@ def design(
 
     # What is asked for is read first: a slip shows at once, not after the model has loaded.
     SdfWriter(out)  # refuses a wrong suffix
+    require(
+        [
+            (guidance is None or bool(wanted), "--guidance weighs properties: give --property with it"),
+            (strength is None or similar is not None, "--strength is of variations: give --similar with it"),
+        ]
+    )
     read = (known, scaffold, link, similar, resemble, (score or "").rpartition(":")[0])
     spared(outputs(out), [source for source in read if source])
     order = None
@@ -104,10 +116,9 @@ def design(
         check_descriptor(rank.partition(":")[0])
         order = parse_criterion(rank)
     parts = _read(wanted or [], filters or [], scaffold, link, similar, score, resemble)
-    parts |= {"n": n, "seed": seed, "guidance": guidance, "strength": strength, "tries": tries}
-    parts["selection"] = competing(particles)
-    if steps is not None:
-        parts["steps"] = steps
+    parts |= {"n": n, "seed": seed, "tries": tries, "selection": competing(particles)}
+    said = {"steps": steps, "guidance": guidance, "strength": strength}
+    parts |= {name: value for name, value in said.items() if value is not None}
     request = Request(**parts)
     settings = AssessSettings(
         known=None if known is None else hashes_of_file(known),

@@ -64,6 +64,7 @@ def candidates(
     variation; beside them stand those between two parts of the reference.
     """
     from scoregen.errors import MissingExtra
+    from scoregen.files import spared
     from scoregen.molecules.design.assess import AssessSettings, write_csv
     from scoregen.molecules.design.evaluation import evaluate_candidates
     from scoregen.molecules.design.pose import check_available
@@ -71,6 +72,7 @@ def candidates(
     from .candidates_table import candidates_table
     from .ui import emit, failed, progress
 
+    spared([] if csv is None else [csv], [generated, reference])
     if pose is None:
         try:
             check_available()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import conformers
-from common import provenance
+from common import provenance, write_json
 from conformer_suite import workbench
 from suite import sources
 
@@ -106,3 +107,9 @@ def test_a_section_that_cannot_run_does_not_stop_the_others(
     assert run_main(monkeypatch, *arguments) == 1
     assert "error: section qm9" in capsys.readouterr().err
     assert list(json.loads(out.read_text())["sections"]) == ["stereo"]
+
+
+def test_json_is_strict_where_a_number_is_not_finite(tmp_path: Path) -> None:
+    write_json(tmp_path / "out.json", {"ratio": math.nan, "levels": [0.5, math.inf, -math.inf]})
+    read = json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)
+    assert (read["ratio"], read["levels"]) == (None, [0.5, None, None])

@@ -76,6 +76,10 @@ def test_tries_that_run_out_are_told(scoregen, tmp_path: Path) -> None:
         (["--scaffold", "*N"], "*N: no token for NH3, so it cannot be kept"),
         (["--scaffold", "*c1ccc([B-](F)(F)F)cc1"], "no token for B-1"),
         (["--model", "nowhere"], "model 'nowhere' not found"),
+        (["--guidance", "2"], "--guidance weighs properties: give --property with it"),
+        (["--guidance", "inf", "--property", "qed=0.9"], "--guidance must lie in 0 … 100, got inf"),
+        (["--guidance", "nan", "--property", "qed=0.9"], "--guidance must lie in 0 … 100, got nan"),
+        (["--strength", "0.2"], "--strength is of variations: give --similar with it"),
     ],
 )
 def test_wishes_that_cannot_be_served(scoregen, tmp_path: Path, wish: list[str], message: str) -> None:
@@ -92,8 +96,16 @@ def test_an_input_is_not_overwritten(scoregen, tmp_path: Path) -> None:
     known.write_text("smiles\nCCO\n")
     done = scoregen("design", *QUICK, "--known", known, "-o", tmp_path / "mine.sdf")
     assert done.code == 2
-    assert "mine.csv would be overwritten; choose another name for -o" in done.err
+    assert "mine.csv would be overwritten; choose another name for the output" in done.err
     assert known.read_text() == "smiles\nCCO\n"
+
+
+def test_a_folder_of_the_same_name_is_named_before_anything_is_written(scoregen, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    done = scoregen("design", *QUICK, "-o", tmp_path / "out.sdf")
+    assert done.code == 2
+    assert "out.csv is a folder; choose another name for the output" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_overlapping_fragments_are_named(scoregen, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def test_what_cannot_be_used_is_one_line(scoregen, tmp_path: Path) -> None:
         assert done.err.startswith("error: ") and message in done.err and done.err.count("\n") == 1
     done = scoregen("evaluate", "candidates", SAMPLE, "--reference", SAMPLE, "--pose", "gold")
     assert done.code == 2 and "not one of mol, mol_fast" in done.err
+
+
+def test_the_table_overwrites_no_input(scoregen, tmp_path: Path) -> None:
+    generated, reference = tmp_path / "made.sdf", tmp_path / "known.smi"
+    shutil.copy(SAMPLE, generated)
+    shutil.copy(DATA / "drugs.smi", reference)
+    before = {path: path.read_bytes() for path in (generated, reference)}
+    for path in before:
+        done, _ = run(scoregen, generated, reference, "--csv", path)
+        assert done.code == 2 and f"{path.name} would be overwritten" in done.err
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_without_posebusters_the_rest_is_done(scoregen, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,12 +67,16 @@ class Scaffold:
         """A molecule with the stereo that the scaffold states, and no other; None if it does not keep all.
 
         Args:
-            mol: sanitised, without stereo. What the scaffold leaves open stays open.
+            mol: sanitised, without stereo tags. What the scaffold leaves open stays open. Coordinates that
+                show another stereo than the scaffold states are left out: the graph keeps it, its drawing
+                does not.
         """
         found = self.graph.contained(mol)
         if found is None or self.positions is not None or not stated_stereo(self.mol):
             return mol if found is not None else None
         whole = Chem.Mol(mol)
+        if has_3d(mol) and self.contained(mol) is None:
+            whole.RemoveAllConformers()
         # A tag is right or wrong for its centre alone, so each is tried alone.
         for centre, query in self._centres:
             for tag in (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW):

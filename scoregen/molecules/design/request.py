@@ -20,6 +20,9 @@ from .targets import Target, misses
 STEPS = 40
 """Network calls of a draw."""
 
+STRONGEST = 100.0
+"""Weight of the targets from which guidance is surely a slip; far beyond, estimates overflow."""
+
 SELECTION = Selection()
 """Draws compete wherever there is something to compete in."""
 
@@ -88,7 +91,10 @@ class Request:
             [
                 (self.n >= 1, f"-n must be at least 1, got {self.n}"),
                 (self.steps >= 2, f"--steps must be at least 2, got {self.steps}"),
-                (self.guidance >= 0, f"--guidance must not be negative, got {self.guidance:g}"),
+                (
+                    0 <= self.guidance <= STRONGEST,
+                    f"--guidance must lie in 0 … {STRONGEST:g}, got {self.guidance:g}",
+                ),
                 (0 < self.strength <= 1, f"--strength must lie above 0 and up to 1, got {self.strength:g}"),
                 (self.temperature > 0, f"temperature must be positive, got {self.temperature:g}"),
                 (

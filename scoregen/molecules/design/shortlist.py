@@ -92,7 +92,9 @@ def shortlist(
     done = Shortlist(output=str(out), table=str(table_path(Path(out))))
     mols, rows = _read(sources, filters, done)
     if not mols:
-        raise InputError(f"no record is left of {', '.join(map(str, sources))}: {dict(done.left_out)}")
+        reasons = ", ".join(f"{reason} {count}" for reason, count in done.left_out.items())
+        named_sources = ", ".join(map(str, sources))
+        raise InputError(f"no record is left of {named_sources}: {reasons or 'there was none'}")
     values = [_values(mols, rows, criterion) for criterion in criteria]
     value = worth(values)
     chosen = apart(mols, np.argsort(-value, kind="stable").tolist(), n, alike, done.left_out)

@@ -172,6 +172,18 @@ def test_many_stated_centres_are_kept_all(smiles, grown):
     assert Chem.MolToSmiles(found[0].mol) == Chem.MolToSmiles(meant)
 
 
+@pytest.mark.parametrize("shown", ["C[C@H](O)c1ccccc1CC", "C[C@@H](O)c1ccccc1CC"])
+def test_coordinates_that_show_another_stereo_are_left_out_and_the_graph_is_kept(shown):
+    scaffold = read_scaffold("C[C@H](O)c1ccccc1*")
+    posed = Chem.AddHs(Chem.MolFromSmiles(shown))
+    AllChem.EmbedMolecule(posed, randomSeed=1)
+    posed = Chem.RemoveHs(posed)
+    Chem.RemoveStereochemistry(posed)
+    found = scaffold.isomer(posed)
+    assert found.GetNumConformers() == ("@@" not in shown)
+    assert Chem.MolToSmiles(found) == Chem.CanonSmiles("C[C@H](O)c1ccccc1CC")
+
+
 def test_of_draws_that_competed_the_best_comes_first():
     generator = Scripted("CCO", "c1ccccc1O", "CCCCCC", "CC(N)=O")
     request = Request(n=2, score=lambda mol: mol.GetNumAtoms(), selection=Selection(particles=4))
