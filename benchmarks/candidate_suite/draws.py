@@ -86,6 +86,8 @@ def unpacked(text: str) -> Mol:
 def _told(scaffold: Scaffold) -> str:
     digest = hashlib.sha256(type(scaffold).__name__.encode() + scaffold.mol.ToBinary())
     digest.update(repr(sorted(scaffold.open.items())).encode())
+    if scaffold.positions is not None:
+        digest.update(np.ascontiguousarray(scaffold.positions, "<f8").tobytes())
     return digest.hexdigest()[:24]
 
 

@@ -12,7 +12,7 @@ from common import print_table
 from suite.runner import progress
 
 from scoregen.molecules.design.assess import Assessment
-from scoregen.molecules.design.request import STEPS, Request
+from scoregen.molecules.design.request import Request
 
 from .draws import draw, graph_figures, judged, most
 from .geometry import examined, quantiles, shaped
@@ -30,7 +30,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     rows = []
     for label in bench.chosen(options, "druglike"):
         reference = bench.reference(label)
-        steps = options.steps or STEPS
+        steps = bench.steps(label, options)
         request = Request(n=options.count, steps=steps, seed=options.seed, bridge=options.bridge)
         drawn = draw(bench, label, request, options.count)
         found = judged(drawn.mols, reference.known, VALUES)

@@ -19,7 +19,7 @@ from suite.runner import progress
 from scoregen.errors import InputError
 from scoregen.molecules.design.novelty import key
 from scoregen.molecules.design.overlay import Overlay
-from scoregen.molecules.design.request import STEPS, Request, competing
+from scoregen.molecules.design.request import Request, competing
 
 from .cutting import of_file
 from .draws import draw, interval, judged
@@ -62,7 +62,7 @@ def _done(
     """What came of one reference: its finished candidates' likeness."""
     request = Request(
         n=options.draws,
-        steps=options.steps or STEPS,
+        steps=bench.steps(label, options),
         seed=options.seed,
         shape=shape,
         selection=competing(particles),

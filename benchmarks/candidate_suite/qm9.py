@@ -13,7 +13,7 @@ from common import print_table
 from suite.runner import progress
 
 from scoregen.molecules.design.distributions import UNITS, distances, profile
-from scoregen.molecules.design.request import STEPS, Request
+from scoregen.molecules.design.request import Request
 
 from .draws import draw, graph_figures, judged, most, plain
 from .options import Options
@@ -33,7 +33,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     for label in bench.chosen(options, "qm9"):
         reference = bench.reference(label)
         counts = dict.fromkeys(options.more_steps, options.more_count)
-        counts[options.steps or STEPS] = options.count
+        counts[bench.steps(label, options)] = options.count
         for steps, count in sorted(counts.items()):
             rows.append(row_of(bench, label, reference, steps, count, options))
         progress(f"{label}: {len(counts)} numbers of steps\n")

@@ -18,8 +18,6 @@ from rdkit.Chem import MolToSmiles
 from suite.processes import measured
 from suite.runner import progress
 
-from scoregen.molecules.design.request import STEPS
-
 from .options import Options
 from .workbench import Workbench
 
@@ -56,7 +54,7 @@ def tasks(bench: Workbench, label: str, options: Options, folder: Path) -> list[
     mols = bench.reference(label).sample("train", options.fragments, options.seed)
     pieces.write_text(json.dumps([MolToSmiles(mol) for mol in mols]))
     for threads in options.threads:
-        for steps in sorted({options.steps or STEPS, *options.more_steps}):
+        for steps in sorted({bench.steps(label, options), *options.more_steps}):
             draws = {"method": label, "kind": "model", "steps": steps, "model": model, "sizes": sizes}
             draws |= {"conformers": conformers, "device": bench.device}
             found.append({**draws, "threads": threads, **common})

@@ -16,7 +16,7 @@ from common import print_table
 from suite.runner import progress
 
 from scoregen.molecules.design.assess import Assessment
-from scoregen.molecules.design.request import STEPS, Request, competing
+from scoregen.molecules.design.request import Request, competing
 from scoregen.molecules.design.targets import Target, parse_target
 
 from .draws import draw, interval, judged
@@ -44,7 +44,7 @@ def run(bench: Workbench, options: Options) -> dict[str, Any]:
     for label in bench.chosen(options, "druglike"):
         targets = targets_of(bench.reference(label), options)
         names = sorted({target.name for target in targets})
-        steps = options.steps or STEPS
+        steps = bench.steps(label, options)
         free = _judged(bench, label, Request(n=options.count, steps=steps, seed=options.seed), names)
         for target in targets:
             told = {"model": label, "guidance": None, "particles": None}

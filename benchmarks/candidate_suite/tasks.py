@@ -21,7 +21,7 @@ from suite.runner import progress
 from scoregen.errors import InputError
 from scoregen.molecules.design.kept import Scaffold
 from scoregen.molecules.design.novelty import key
-from scoregen.molecules.design.request import STEPS, Request
+from scoregen.molecules.design.request import Request
 from scoregen.molecules.design.shapes import shape_posed
 from scoregen.molecules.design.validity import kind as category
 from scoregen.molecules.design.validity import problem
@@ -70,7 +70,7 @@ def _done(bench: Workbench, label: str, task: Task, number: int, options: Option
     atoms = (task.size, task.size) if options.size == "original" else None
     request = Request(
         n=options.draws,
-        steps=options.steps or STEPS,
+        steps=bench.steps(label, options),
         seed=options.seed,
         atoms=atoms,
         scaffold=task.scaffold,

@@ -17,7 +17,6 @@ from scoregen.errors import InputError
 from scoregen.hub import find_model, from_pretrained, read_config
 from scoregen.molecules.conformers import ConformerGenerator
 from scoregen.molecules.design.generator import CandidateGenerator
-from scoregen.molecules.design.request import STEPS
 
 from .options import Options
 from .reference import Reference
@@ -104,6 +103,10 @@ class Workbench:
             self._generators[label] = CandidateGenerator(model.denoiser, model.config, label, info)
         return self._generators[label]
 
+    def steps(self, label: str, options: Options) -> int:
+        """Network calls of a draw: asked for, or what the model does unasked."""
+        return options.steps or int(self.generator(label).config.steps)
+
     def sizes(self, label: str) -> dict[str, float]:
         """How often a model makes each number of heavy atoms: what it says, else as its cache has them."""
         said = self._info(label).get("sizes")
@@ -155,7 +158,6 @@ class Workbench:
             "data": {path.name: file_sha256(path) for path in self.data if path.is_file()},
             "conformers": self.conformer_weights,
             "device": self.device,
-            "default_steps": STEPS,
         }
 
     def facts(self, section: str, label: str) -> dict[str, Any]:

@@ -19,7 +19,9 @@ def design(
     model: Annotated[
         str, typer.Option(help="Shipped name, model folder, or owner/name on the Hugging Face Hub.")
     ] = "design-druglike",
-    steps: Annotated[int | None, typer.Option(help="Network calls a draw.", show_default="40")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Network calls a draw.", show_default="the model's own")
+    ] = None,
     atoms: Annotated[
         str | None, typer.Option(metavar="LO-HI", help="Heavy atoms; as the model was trained if left out.")
     ] = None,
@@ -198,9 +200,9 @@ def _tell_losses(summary: Summary) -> None:
     for name in ("invalid", "filtered"):
         if reasons := draws.get(name):
             lines.append(f"{name}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.items()))
-    for name in ("duplicates", "lost"):
+    for name, said in (("duplicates", "duplicates"), ("lost", "did not keep the scaffold")):
         if count := draws.get(name):
-            lines.append(f"{name}: {count}")
+            lines.append(f"{said}: {count}")
     if summary.unscored:
         lines.append(f"the score failed on {summary.unscored} of {summary.written}")
     lines += [f"no shape: {reason} ({count})" for reason, count in summary.shapeless.items()]

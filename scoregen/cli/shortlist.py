@@ -59,5 +59,7 @@ def shortlist(
         shown["page"] = str(target)
     for reason, count in found.left_out.most_common():
         typer.echo(f"note: left out, {reason}: {count}", err=True)
+    for name, count in found.missing.items():
+        typer.echo(f"note: without a usable {name}, so last in it: {count}", err=True)
     emit(as_json, {**found.as_dict(), **shown}, f"{found.written} of {found.read} records → {out}")
     raise typer.Exit(0 if found.written == n else 1)

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import combinations
 
 from rdkit import Chem
-from rdkit.Chem import Mol
+from rdkit.Chem import Mol, rdMolDescriptors
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 
 from scoregen.errors import InputError
@@ -42,8 +42,14 @@ class Filter:
 
 
 def lipinski(mol: Mol) -> str | None:
-    """More than one violation of the rule of five (Lipinski et al. 1997)."""
-    broken = _above(mol, {"mw": 500, "logp": 5, "hbd": 5, "hba": 10})
+    """More than one violation of the rule of five (Lipinski et al. 1997), which counts N–H and O–H bonds as
+    donors, N and O as acceptors."""
+    broken = _above(mol, {"mw": 500, "logp": 5})
+    flat = heavy_graph(mol)
+    donors = rdMolDescriptors.CalcNumLipinskiHBD(flat)
+    acceptors = rdMolDescriptors.CalcNumLipinskiHBA(flat)
+    broken += [f"NH and OH {donors} > 5"] if donors > 5 else []
+    broken += [f"N and O {acceptors} > 10"] if acceptors > 10 else []
     return f"lipinski: {', '.join(broken)}" if len(broken) > 1 else None
 
 
@@ -108,7 +114,8 @@ RULES: dict[str, Rule] = {
 """Filters without a value."""
 
 LOWER_BOUNDS = frozenset({"qed", "fsp3"})
-"""Descriptors of which a single number is the least allowed; of the others it is the most."""
+"""Descriptors of which a single number is the least allowed; of ``charge`` it is the only one, of the others
+the most."""
 
 _SOUND = ("ring_sizes", "strained")
 PRESETS: dict[str, tuple[str, ...]] = {
@@ -132,7 +139,7 @@ def parse_filter(text: str) -> Filter:
 
     Args:
         text: a preset, a rule, or NAME=VALUE with the name of a descriptor and ``LO..HI``, ``..HI``, ``LO..``
-            or one number: the least ``qed`` and ``fsp3``, the most of everything else.
+            or one number: the least ``qed`` and ``fsp3``, the very ``charge``, the most of everything else.
 
     Raises:
         InputError: unknown name or bad value; the message lists what there is.
@@ -179,7 +186,9 @@ def _range(name: str, value: str) -> tuple[float, float]:
         if dots:
             bounds = (float(low) if low.strip() else -math.inf, float(high) if high.strip() else math.inf)
         else:
-            bounds = (float(value), math.inf) if name in LOWER_BOUNDS else (-math.inf, float(value))
+            number = float(value)
+            bounds = (number, math.inf) if name in LOWER_BOUNDS else (-math.inf, number)
+            bounds = (number, number) if name == "charge" else bounds
     except ValueError:
         bounds = (math.nan, math.nan)
     if any(map(math.isnan, bounds)) or bounds == (-math.inf, math.inf):

@@ -222,7 +222,7 @@ class CandidateGenerator:
             low, high = self.config.sigma_min, min(2.0, self.config.sigma_max)
             sigma = low * (high / low) ** (0.5 + 0.5 * request.strength)
         schedule = Schedule(
-            steps=request.steps,
+            steps=request.steps or self.config.steps,
             temperature=request.temperature,
             guidance=request.guidance if request.targets else 1.0,
             sigma=sigma,

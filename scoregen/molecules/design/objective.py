@@ -52,6 +52,7 @@ class CandidateModelConfig(Strict):
     reach: float = Field(2.0, gt=0, description="std of the coordinates, Å")
     reach_min: float = Field(0.01, gt=0, description="lowest noise of the coordinates, Å")
     reach_max: float = Field(20.0, gt=0)
+    steps: int = Field(40, ge=2, description="network calls of a draw where none are asked for")
     bridge: float | None = Field(
         None, gt=0, description="draws go along the bridge to samples above this noise; none if null"
     )

@@ -37,7 +37,7 @@ class Summary:
         wanted, written: candidates.
         seconds: wall time; of the graphs alone and of the shapes alone.
         model: name of the model.
-        output, table: the SDF and the CSV.
+        output, table: the SDF and the CSV; empty where nothing was written.
         draws: :meth:`scoregen.molecules.design.generator.Tally.as_dict`.
         shapeless: accepted graphs that got no sound 3D shape, by reason.
         unscored: candidates on which the person's score failed.
@@ -95,7 +95,7 @@ def run_design(
     if rank is not None:
         check_descriptor(rank.name)
     generator.check(request)
-    summary = Summary(wanted=request.n, model=generator.name, output=str(out), table=str(table_path(out)))
+    summary = Summary(wanted=request.n, model=generator.name)
     made = _shaped(request, generator, conformers, summary, on_done)
     made, own = _judged(made, request)
     summary.unscored = int(np.isnan(own.get("score", np.zeros(0))).sum())
@@ -115,6 +115,7 @@ def run_design(
     if records:  # an empty SDF would look like a result
         summary.written = write_sdf(out, records)
         write_csv(table_path(out), rows)
+        summary.output, summary.table = str(out), str(table_path(out))
     summary.hits = _hits(found, request.targets)
     summary.candidates = found.summary
     summary.seconds = time.monotonic() - started

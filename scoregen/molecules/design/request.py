@@ -17,9 +17,6 @@ from .scores import Score
 from .selection import Selection
 from .targets import Target, misses
 
-STEPS = 40
-"""Network calls of a draw."""
-
 STRONGEST = 100.0
 """Weight of the targets from which guidance is surely a slip; far beyond, estimates overflow."""
 
@@ -45,7 +42,7 @@ class Request:
     Args:
         n: candidates.
         seed: any integer; the same seed gives the same candidates.
-        steps: network calls of a draw.
+        steps: network calls of a draw; None for what the model does unasked.
         atoms: fewest and most heavy atoms; None draws sizes as the training molecules have them. With a
             scaffold they count its atoms.
         targets: properties wanted; the model is told, and what it made is measured.
@@ -70,7 +67,7 @@ class Request:
 
     n: int = 1
     seed: int = 0
-    steps: int = STEPS
+    steps: int | None = None
     atoms: tuple[int, int] | None = None
     targets: tuple[Target, ...] = ()
     guidance: float = 1.0
@@ -90,7 +87,7 @@ class Request:
         require(
             [
                 (self.n >= 1, f"-n must be at least 1, got {self.n}"),
-                (self.steps >= 2, f"--steps must be at least 2, got {self.steps}"),
+                (self.steps is None or self.steps >= 2, f"--steps must be at least 2, got {self.steps}"),
                 (
                     0 <= self.guidance <= STRONGEST,
                     f"--guidance must lie in 0 … {STRONGEST:g}, got {self.guidance:g}",

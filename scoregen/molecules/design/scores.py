@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,8 @@ class Jury:
 
     def _value(self, place: int, mol: Mol) -> float:
         try:
-            value = float(self.scores[place](mol))
+            with redirect_stdout(sys.stderr):  # what a person's function prints is no result
+                value = float(self.scores[place](mol))
         except Exception as error:  # a user's function: whatever it raises is a molecule it cannot score
             self._failed[place] += 1
             if not self._served[place] and self._failed[place] >= self.patience:
@@ -88,7 +90,8 @@ def read_score(text: str) -> Score:
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a user's file: whatever it raises, it does not run
         raise InputError(f"{shown}: running {file} failed: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)

@@ -20,7 +20,7 @@ from .kept import Link, Scaffold
 from .ordering import depth_first, reordered
 from .shapes import lowest_minimum
 from .state import pair_orders
-from .targets import Target
+from .targets import DOMAINS, Target
 from .tokens import PROPERTIES, PROPERTY_SCALES
 
 
@@ -79,13 +79,16 @@ def sizes_of_mass(mass: float, mean: float, std: float) -> Callable[[np.ndarray]
 def draw_values(targets: Sequence[Target], count: int, rng: np.random.Generator) -> np.ndarray:
     """Scaled values to tell the model, ``(count, len(PROPERTIES))`` float32, NaN where nothing is asked.
 
-    A value is told as it is; of an interval, values are drawn as drug-like molecules have them.
+    A value is told as it is; of an interval, as far as molecules can have it, values are drawn from the
+    normal distribution that the scales of the properties stand for.
     """
     told = np.full((count, len(PROPERTIES)), np.nan, np.float32)
     for target in targets:
         place = PROPERTIES.index(target.name)
         centre, width = PROPERTY_SCALES[place]
-        low, high = (target.low - centre) / width, (target.high - centre) / width
+        domain = DOMAINS[target.name]
+        low = (max(target.low, domain.low) - centre) / width
+        high = (min(target.high, domain.high) - centre) / width
         if low == high:
             told[:, place] = low
         else:

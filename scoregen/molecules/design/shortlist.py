@@ -15,7 +15,7 @@ from rdkit.Chem import Mol
 
 from scoregen.errors import InputError, require
 from scoregen.files import spared
-from scoregen.molecules.chem import canonical_smiles, has_3d
+from scoregen.molecules.chem import canonical_smiles, check_supported, has_3d
 from scoregen.molecules.prepare import is_sdf
 from scoregen.molecules.records import Record, SdfWriter, write_sdf
 from scoregen.molecules.sdf import Block, number, parse_block, properties, read_blocks
@@ -26,7 +26,8 @@ from .descriptors import DESCRIPTORS, describe
 from .filters import Filter, first_reason, named
 from .novelty import fingerprints
 from .pipeline import outputs, table_path
-from .selection import worth
+from .selection import quantiles
+from .targets import DOMAINS
 
 PathLike = str | os.PathLike[str]
 
@@ -39,12 +40,14 @@ class Shortlist:
         written: molecules on the list.
         read: records of the sources.
         left_out: records that were not considered, by reason; and those too much like a better one.
+        missing: records without a usable value of what was ranked by, by its name; they stand last in it.
         output, table: the SDF and the CSV.
     """
 
     written: int = 0
     read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    missing: dict[str, int] = field(default_factory=dict)
     output: str = ""
     table: str = ""
 
@@ -96,7 +99,11 @@ def shortlist(
         named_sources = ", ".join(map(str, sources))
         raise InputError(f"no record is left of {named_sources}: {reasons or 'there was none'}")
     values = [_values(mols, rows, criterion) for criterion in criteria]
-    value = worth(values)
+    absent = {
+        criterion.name: int(np.isnan(row).sum()) for criterion, row in zip(criteria, values, strict=True)
+    }
+    done.missing = {name: count for name, count in absent.items() if count}
+    value = np.mean([_standing(row) for row in values], axis=0)
     chosen = apart(mols, np.argsort(-value, kind="stable").tolist(), n, alike, done.left_out)
     records, table = [], []
     for place, i in enumerate(chosen, 1):
@@ -156,6 +163,10 @@ def _record(block: Block, filters: Sequence[Filter]) -> Mol | str:
         mol = parse_block(block)
     except InputError:
         return "unreadable"
+    try:
+        check_supported(mol)
+    except InputError:
+        return "a salt, a metal or otherwise unsupported"
     if not has_3d(mol):
         return "no 3D coordinates"
     if not mol.GetNumHeavyAtoms():
@@ -165,9 +176,15 @@ def _record(block: Block, filters: Sequence[Filter]) -> Mol | str:
 
 
 def _values(mols: Sequence[Mol], rows: Sequence[Row], criterion: Criterion) -> np.ndarray:
-    """One value a record, better ones larger, the worst where one is missing; computed ones go into rows."""
+    """One value a record, better ones larger, NaN where one is missing; computed ones go into rows.
+
+    A value that no molecule can have counts as missing.
+    """
     name = criterion.name
     found = np.array([number(row.get(name)) for row in rows])
+    domain = DOMAINS.get(name)
+    low, high = (domain.low, domain.high) if domain else (-np.inf, np.inf)
+    found[~np.isfinite(found) | (found < low) | (found > high)] = np.nan
     if name in DESCRIPTORS:
         for i in np.flatnonzero(np.isnan(found)).tolist():
             found[i] = rows[i][name] = describe(mols[i], (name,))[name]
@@ -175,5 +192,10 @@ def _values(mols: Sequence[Mol], rows: Sequence[Row], criterion: Criterion) -> n
         raise InputError(
             f"--rank {name}: no record has it, and it is no descriptor ({', '.join(DESCRIPTORS)})"
         )
-    signed = criterion.sign * found
-    return np.where(np.isnan(signed), -np.inf, signed)
+    return criterion.sign * found
+
+
+def _standing(values: np.ndarray) -> np.ndarray:
+    """Quantiles among all records; those without a value are below the others, at 0."""
+    absent = np.isnan(values)
+    return np.where(absent, 0.0, quantiles(np.where(absent, -np.inf, values)))

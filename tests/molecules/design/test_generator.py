@@ -136,6 +136,17 @@ def test_bridges_are_the_models_own_or_asked_for_and_never_where_draws_compete()
     assert drawn(bridged, score=size_of) == drawn(plain, score=size_of)
 
 
+def test_the_number_of_calls_is_the_models_own_or_asked_for():
+    plain, longer = small_generator(), small_generator()
+    longer.config = longer.config.model_copy(update={"steps": 6})
+
+    def drawn(generator, **wish):
+        return [Chem.MolToSmiles(mol) for mol in generator.draw(Request(**wish), 0, 8)]
+
+    assert drawn(longer) == drawn(plain, steps=6) != drawn(plain)
+    assert drawn(plain) == drawn(plain, steps=40) == drawn(longer, steps=40)
+
+
 def size_of(mol):
     return mol.GetNumAtoms()
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scoregen.errors import InputError
 from scoregen.molecules.design.shaping import draw_sizes, draw_values, sizes_of_mass
-from scoregen.molecules.design.targets import parse_target
+from scoregen.molecules.design.targets import DOMAINS, parse_target
 from scoregen.molecules.design.tokens import PROPERTIES, PROPERTY_SCALES
 
 SIZES = {4: 1.0, 5: 3.0, 8: 4.0}
@@ -34,7 +34,18 @@ def test_sizes_stay_within_limits(low, more, least):
 
 
 @pytest.mark.parametrize(
-    "text", ["qed=0.9", "logp=2..3", "tpsa=..90", "mw=300..", "mw=700..", "sa=..1.5", "tpsa=..1"]
+    "text",
+    [
+        "qed=0.9",
+        "qed=0.9..",
+        "qed=..0.1",
+        "logp=2..3",
+        "tpsa=..90",
+        "mw=300..",
+        "mw=700..",
+        "sa=..1.5",
+        "tpsa=..1",
+    ],
 )
 def test_values_lie_in_what_is_asked(text):
     target = parse_target(text)
@@ -43,6 +54,8 @@ def test_values_lie_in_what_is_asked(text):
     centre, width = PROPERTY_SCALES[place]
     values = centre + width * told[:, place]
     assert all(target.hit(float(v), 1e-3) for v in values)
+    domain = DOMAINS[target.name]
+    assert (values >= domain.low - 1e-3).all() and (values <= domain.high + 1e-3).all()
     assert np.isnan(np.delete(told, place, 1)).all()
     assert np.unique(values).size == (1 if target.low == target.high else 200)
 

@@ -125,3 +125,43 @@ def test_what_cannot_be_served_leaves_no_file(source, tmp_path):
         with pytest.raises(InputError, match=words):
             call()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.sdf.gz", "many.sdf"]
+
+
+def with_items(path, **items):
+    """A copy of an SDF whose records have these data items, one value each, None for none."""
+    out = path.with_name("items.sdf")
+    with Chem.SDWriter(str(out)) as writer:
+        for place, mol in enumerate(Chem.SDMolSupplier(str(path), removeHs=False)):
+            for name, values in items.items():
+                if values[place] is not None:
+                    mol.SetProp(name, str(values[place]))
+            writer.write(mol)
+    return out
+
+
+def test_records_without_a_usable_value_stand_last_and_are_counted(source, tmp_path):
+    items = with_items(
+        source, dock=["-7.0 kcal/mol", None, "inf", "-3", "-9"], qed=["5.0", "0.3", "0.4", "-1", "0.5"]
+    )
+    done = shortlist([items], tmp_path / "short.sdf", 5, [Criterion("dock", "low")], alike=2)
+    assert names(tmp_path / "short.sdf")[:2] == ["hexane", "caffeine"]
+    assert done.missing == {"dock": 3}
+    with open(done.table) as stream:
+        assert [float(row["worth"]) for row in csv.DictReader(stream)] == [1.0, 0.75, 0.0, 0.0, 0.0]
+    # A QED of 5 is none, so it is computed.
+    done = shortlist([items], tmp_path / "drugs.sdf", 5, [QED_HIGH], alike=2)
+    with open(done.table) as stream:
+        found = {row["name"]: float(row["qed"]) for row in csv.DictReader(stream)}
+    computed = QED.qed(Chem.MolFromSmiles(SMILES["aspirin"]))
+    assert (found["aspirin"], found["hexane"]) == pytest.approx((computed, 0.5), abs=1e-4)
+    assert not done.missing
+
+
+def test_salts_are_left_out_and_counted(source, tmp_path):
+    salt = Chem.AddHs(Chem.MolFromSmiles("CC[NH3+].[Cl-]"))
+    AllChem.EmbedMolecule(salt, randomSeed=1)
+    mixed = tmp_path / "mixed.sdf"
+    mixed.write_text(source.read_text() + Chem.MolToMolBlock(salt) + "$$$$\n")
+    done = shortlist([mixed], tmp_path / "short.sdf", 6, [QED_HIGH], alike=2)
+    assert (done.read, done.written) == (6, 5)
+    assert sum(done.left_out.values()) == 1
