@@ -114,8 +114,10 @@ RULES: dict[str, Rule] = {
 """Filters without a value."""
 
 LOWER_BOUNDS = frozenset({"qed", "fsp3"})
-"""Descriptors of which a single number is the least allowed; of ``charge`` it is the only one, of the others
-the most."""
+"""Descriptors of which a single number is the least allowed."""
+
+EXACT = frozenset({"charge"})
+"""Descriptors of which a single number is the only one allowed; of all others it is the most."""
 
 _SOUND = ("ring_sizes", "strained")
 PRESETS: dict[str, tuple[str, ...]] = {
@@ -187,8 +189,10 @@ def _range(name: str, value: str) -> tuple[float, float]:
             bounds = (float(low) if low.strip() else -math.inf, float(high) if high.strip() else math.inf)
         else:
             number = float(value)
-            bounds = (number, math.inf) if name in LOWER_BOUNDS else (-math.inf, number)
-            bounds = (number, number) if name == "charge" else bounds
+            bounds = (
+                number if name in LOWER_BOUNDS | EXACT else -math.inf,
+                math.inf if name in LOWER_BOUNDS else number,
+            )
     except ValueError:
         bounds = (math.nan, math.nan)
     if any(map(math.isnan, bounds)) or bounds == (-math.inf, math.inf):

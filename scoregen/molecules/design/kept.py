@@ -75,8 +75,6 @@ class Scaffold:
         if found is None or self.positions is not None or not stated_stereo(self.mol):
             return mol if found is not None else None
         whole = Chem.Mol(mol)
-        if has_3d(mol) and self.contained(mol) is None:
-            whole.RemoveAllConformers()
         # A tag is right or wrong for its centre alone, so each is tried alone.
         for centre, query in self._centres:
             for tag in (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW):
@@ -92,6 +90,9 @@ class Scaffold:
                 image.SetStereo(_SIDES[bond.GetStereo()])
         Chem.SetDoubleBondNeighborDirections(whole)  # or the next line forgets the double bonds
         Chem.AssignStereochemistry(whole, cleanIt=True, force=True)
+        if self.contained(whole) is not None:
+            return whole
+        whole.RemoveAllConformers()  # they decide before the tags do
         return whole if self.contained(whole) is not None else None
 
     @cached_property
